@@ -1,0 +1,93 @@
+/* The configuration of a function and of its platform, read, checked whole and then constant.
+ *
+ * Memory: everything belongs to the struct st_config and dies with it. */
+#ifndef PROCESSOR_CONFIG_CONFIG_H
+#define PROCESSOR_CONFIG_CONFIG_H
+
+#include "processor/config/option.h"
+#include "processor/core/base.h"
+#include "processor/core/err.h"
+
+struct st_runtime_kind;
+struct st_trigger_kind;
+
+struct st_env_var {
+    const char *name, *value;
+};
+
+struct st_trigger_config {
+    const char *name; /* key of the map unless `name` says otherwise */
+    const struct st_trigger_kind *kind;
+    int64_t num_workers; /* 0: absent (one; NONBLOCKING handlers: one a loop) */
+    uint64_t wait_ns;    /* workerAvailabilityTimeoutMilliseconds, default 10 s */
+    const char *allocator_name; /* "" : a pool of its own */
+    uint64_t stop_ns;           /* workerTerminationTimeout, default 10 s */
+    const char *url;            /* "": the kind's default */
+    void *attributes;           /* the kind's struct, filled by its table; never NULL */
+    unsigned line, column;      /* in the file; 0: not from a file */
+};
+
+enum st_pin { ST_PIN_AUTO, ST_PIN_NEVER, ST_PIN_ALWAYS };
+enum st_isolation { ST_ISOLATION_DEFAULT, ST_ISOLATION_NONE, ST_ISOLATION_PROCESS };
+
+/* spec.stator */
+struct st_own_config {
+    int64_t loops; /* 0: from the CPU limit */
+    int pin;       /* enum st_pin */
+    int isolation; /* enum st_isolation */
+    struct {
+        int64_t events;
+        uint64_t bytes; /* 0: no bound of its own */
+    } queue;
+    uint64_t body_memory; /* 0: 25 % of the memory limit */
+    uint64_t drain_delay_ns;
+};
+
+struct st_function_config {
+    const char *name, *namespace_, *project;
+    const char *handler; /* "hello.so", "module:function"; per runtime */
+    const struct st_runtime_kind *runtime;
+    const char *description;
+    int64_t version;
+    uint64_t event_timeout_ns; /* 0: off */
+    void *runtime_attributes;  /* the kind's struct, or NULL */
+    struct st_env_var *env;
+    size_t env_count;
+    struct st_own_config own;
+    struct st_trigger_config *triggers;
+    size_t trigger_count;
+};
+
+struct st_endpoint_config {
+    bool enabled;
+    bool configured; /* named in a file: a taken port is fatal */
+    const char *listen_address;
+};
+
+struct st_platform_config {
+    struct st_endpoint_config web_admin, health, metrics;
+    int log_level;    /* enum st_log_level */
+    int log_encoding; /* enum st_log_encoding */
+};
+
+struct st_config {
+    struct st_function_config function;
+    struct st_platform_config platform;
+    const char *file;     /* the function's, for messages; "" when there is none */
+    const char *code_dir; /* where the handler is looked for */
+    struct st_config_memory *memory; /* private */
+};
+
+/* What the command line says. NULL or 0: not given. */
+struct st_config_args {
+    const char *target; /* DIR or FILE argument of `run` */
+    const char *config, *platform_config;
+    int64_t port, loops, workers;
+};
+
+/* Reads, checks and completes everything. On failure returns a negative code, all faults have been
+ * written to stderr, one a line as file:line:column, and *out is empty. Kinds come from registry.h. */
+int st_config_load(struct st_config *out, const struct st_config_args *args) ST_MUST_CHECK;
+void st_config_free(struct st_config *config);
+
+#endif

@@ -1,0 +1,55 @@
+/* The composition root: one function, its triggers, pools, workers and loops; ordered start, drain,
+ * stop. */
+#ifndef PROCESSOR_PROCESSOR_H
+#define PROCESSOR_PROCESSOR_H
+
+#include <stdatomic.h>
+
+#include "processor/config/config.h"
+#include "processor/core/base.h"
+#include "processor/core/err.h"
+#include "processor/core/loop.h"
+#include "processor/net/net.h"
+#include "processor/slot.h"
+
+struct st_admin;
+struct st_deferred_table;
+struct st_pool;
+struct st_runtime;
+struct st_trigger;
+
+enum st_phase { ST_PHASE_STARTING, ST_PHASE_READY, ST_PHASE_DRAINING, ST_PHASE_STOPPED };
+
+struct st_processor {
+    const struct st_config *config;
+    struct st_topology topology;
+    struct st_slots slots;
+    struct st_loop main_loop; /* signals, supervision, admin */
+    struct st_loop *loops;    /* I/O loops */
+    unsigned loop_count;
+    struct st_runtime *runtime;
+    struct st_pool **pools;
+    unsigned pool_count;
+    struct st_trigger **triggers;
+    unsigned trigger_count;
+    struct st_admin *admin;
+    struct st_deferred_table *deferred;
+    struct st_body_budget bodies;
+    _Atomic int phase; /* enum st_phase */
+    _Atomic uint32_t queued; /* events out of all pools' hands: waiting for a worker */
+    uint64_t started_ns;
+    int exit_code;
+};
+
+/* Starts everything, serves until a signal, drains, stops. Returns the exit status of `run`. */
+int st_processor_run(const struct st_config *config);
+
+/* For /ready and /live; main loop. reason (of size n) says what is missing. */
+bool st_processor_is_ready(struct st_processor *p, char *reason, size_t n);
+
+static inline enum st_phase st_processor_phase(struct st_processor *p)
+{
+    return (enum st_phase)atomic_load_explicit(&p->phase, memory_order_acquire);
+}
+
+#endif

@@ -1,0 +1,12 @@
+/* The kinds of triggers and runtimes that this build has. registry.c is the only file that names them. */
+#ifndef PROCESSOR_REGISTRY_H
+#define PROCESSOR_REGISTRY_H
+
+struct st_runtime_kind;
+struct st_trigger_kind;
+
+/* NULL-terminated. */
+extern const struct st_trigger_kind *const st_trigger_kinds[];
+extern const struct st_runtime_kind *const st_runtime_kinds[];
+
+#endif

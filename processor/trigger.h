@@ -1,0 +1,97 @@
+/* The plug-in interface of triggers: sources of events.
+ *
+ * A kind is one constant struct, named in registry.c and nowhere else. Life of a trigger: init (main
+ * thread, once) - open (each loop's thread, once; HTTP listens here) - events - pause/resume
+ * (backpressure, the only verbs) - drain - close (each loop's thread) - destroy (main thread). */
+#ifndef PROCESSOR_TRIGGER_H
+#define PROCESSOR_TRIGGER_H
+
+#include "processor/config/option.h"
+#include "processor/core/base.h"
+#include "processor/core/err.h"
+#include "processor/core/loop.h"
+#include "processor/core/metrics.h"
+
+struct st_event;
+struct st_pool;
+struct st_processor;
+struct st_result;
+struct st_trigger;
+struct st_trigger_config;
+
+struct st_trigger_kind {
+    const char *name;             /* as events report it: "http", "cron", "kafka-cluster" */
+    const char *const *aliases;   /* other values of `kind`, NULL-terminated; may be NULL */
+    const char *event_class;      /* Nuclio's class: "sync" or "async" */
+    const struct st_option *attributes; /* table of `attributes`, fills attributes_size bytes */
+    size_t attributes_size;
+    size_t obj_size; /* of the kind's struct, which begins with struct st_trigger */
+
+    /* Main thread; t->config and t->pool are set. Checks what the tables can't. */
+    int (*init)(struct st_trigger *t, struct st_error *err);
+
+    /* On each loop before readiness; a failure ends the start. May be NULL. */
+    int (*open)(struct st_trigger *t, struct st_loop *loop, struct st_error *err);
+
+    /* Each loop: stop producing events / go on. May be called twice in a row. */
+    void (*pause)(struct st_trigger *t, struct st_loop *loop);
+    void (*resume)(struct st_trigger *t, struct st_loop *loop);
+
+    /* Home loop, exactly once an event: write the reply or acknowledge. result is valid during
+     * the call. */
+    void (*complete)(struct st_event *ev, const struct st_result *result);
+
+    /* Home loop: copy borrowed bytes into the event's arena (st_event_detach). NULL: never borrows. */
+    void (*detach)(struct st_event *ev);
+
+    /* Home loop: the last reference is gone, the memory is the trigger's again. */
+    void (*release)(struct st_event *ev);
+
+    /* Streamed answers; all three or none. Home loop. Head: status, type and headers of result;
+     * body bytes in result->body belong to the stream too. write() takes over the buffer's reference and
+     * calls st_stream_sent as bytes leave. The end is complete() with result->streamed. */
+    void (*stream_head)(struct st_event *ev, const struct st_result *head);
+    void (*stream_write)(struct st_event *ev, struct st_buf bytes);
+
+    /* Each loop: take no new events after what has already arrived; idle ends at once. `linger_ns`:
+     * how long to accept connections meanwhile. t->busy(loop) tells when done. */
+    void (*drain)(struct st_trigger *t, struct st_loop *loop, uint64_t linger_ns);
+
+    /* Each loop: sources or connections with work in them; drain is done when all are 0. */
+    size_t (*busy)(struct st_trigger *t, struct st_loop *loop);
+
+    /* Each loop: let go of everything; events still out are cancelled first. */
+    void (*close)(struct st_trigger *t, struct st_loop *loop);
+
+    /* Main thread, after all loops closed it. */
+    void (*destroy)(struct st_trigger *t);
+};
+
+/* What dispatch counts on one loop for one trigger; flushed once a pass. */
+struct st_trigger_loop {
+    struct st_flush flush;
+    struct st_trigger *trigger;
+    struct st_loop *loop;
+    uint64_t inline_started_ns; /* clock of the pass in which inline events ran */
+    uint32_t inline_ok, inline_failed;
+};
+
+struct st_trigger {
+    uint32_t magic;
+    const struct st_trigger_kind *kind;
+    const struct st_trigger_config *config;
+    const void *attributes; /* filled by the kind's table */
+    const char *name;
+    struct st_processor *processor;
+    struct st_pool *pool;
+    struct st_trigger_loop *loops; /* one a loop, by index */
+    struct {
+        st_metric ok, failed;       /* nuclio handled_events_total by result */
+        st_metric in_flight, duration;
+        st_metric rejected_queue, rejected_wait, late, gone_queued, gone_running;
+    } metrics;
+};
+
+enum { ST_TRIGGER_MAGIC = 0x74726967 };
+
+#endif

@@ -1,0 +1,77 @@
+/* A worker: executes events one at a time on its slot. Its state equals the list of its pool that it is on, and
+ * one function makes every move (the idea is pgbouncer's). */
+#ifndef PROCESSOR_WORKER_H
+#define PROCESSOR_WORKER_H
+
+#include <sys/queue.h>
+
+#include "processor/core/base.h"
+#include "processor/core/mailbox.h"
+#include "processor/core/metrics.h"
+
+struct st_loop;
+struct st_pool;
+struct st_runtime;
+struct st_slot;
+
+enum { ST_WORKER_MAGIC = 0x776f726b };
+
+enum st_worker_state {
+    ST_WORKER_STARTING,
+    ST_WORKER_IDLE,     /* credits, nothing running */
+    ST_WORKER_BUSY,     /* credits, something running */
+    ST_WORKER_FULL,     /* no credit left */
+    ST_WORKER_DRAINING, /* takes nothing new */
+    ST_WORKER_STUCK,    /* past eventTimeout in a thread: never reused */
+    ST_WORKER_RESTARTING,
+    ST_WORKER_DEAD,
+    ST_WORKER_STATES
+};
+
+struct st_worker {
+    uint32_t magic;
+    unsigned index; /* within the pool */
+    struct st_pool *pool;
+    struct st_runtime *runtime;
+    struct st_slot *slot;
+    struct st_loop *loop; /* owns its channel: spawn, invoke, stop run there */
+    bool is_inline;       /* runs on loop's thread; reached by pool->inline_workers, not by credits */
+    bool was_ready;
+
+    /* Under the pool's lock */
+    enum st_worker_state state;
+    TAILQ_ENTRY(st_worker) link;
+    uint32_t credits; /* events it takes now */
+    uint32_t running; /* events assigned to it, started or not */
+
+    struct st_mail mail; /* spawn, stop: to w->loop */
+    void *impl;          /* the runtime's own */
+    struct {
+        st_metric duration_sum, duration_count;
+    } metrics;
+};
+
+TAILQ_HEAD(st_worker_list, st_worker);
+
+/* The one mover. Asserts the edge; under the pool's lock. */
+void st_worker_set_state(struct st_worker *w, enum st_worker_state state);
+
+const char *st_worker_state_name(enum st_worker_state state);
+
+/* By runtimes, on w->loop. The worker may take events from now on, against the credits granted. */
+void st_worker_ready(struct st_worker *w, uint32_t credits);
+
+/* It could not start; text says why. At the processor's start this ends it; later it is retried. */
+void st_worker_failed(struct st_worker *w, const char *text);
+
+/* One of its events is over (answered or not); on w->loop. duration_ns of the handler, for the
+ * statistics. Grants nothing. */
+void st_worker_event_done(struct st_worker *w, uint64_t duration_ns);
+
+/* Grants n more credits; on w->loop. Hands it the oldest waiting events at once. */
+void st_worker_credit(struct st_worker *w, uint32_t n);
+
+/* It has ended as asked. */
+void st_worker_stopped(struct st_worker *w);
+
+#endif
