@@ -1,13 +1,59 @@
-# Front door for people and CI; CMake does the work. 'make help' lists the targets.
+# Front door for people and CI; CMake and the scripts in tests/support do the work.
 
 EXAMPLE ?= hello-c
 FUZZ_SECONDS ?= 60
 PREFIX ?= /usr/local
+DESTDIR ?=
+PORT ?= 8080
 JOBS ?= $(shell nproc)
+ARGS ?=
+export FUZZ_SECONDS JOBS
+
+SUPPORT := tests/support
+STAGES := quick lint asan tsan coverage fuzz
 
 .DEFAULT_GOAL := build
-.PHONY: build
+.PHONY: help deps build run test format bench install clean $(STAGES)
 
-build: ## release build: build/stator
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/\1\t\2/' \
+	  | while IFS="$$(printf '\t')" read -r name text; do printf '  %-10s %s\n' "$$name" "$$text"; done
+
+run: ## build what is missing, serve an example on :8080 (EXAMPLE=hello-c PORT=8080)
+	@test -d docs/examples/$(EXAMPLE) || { echo "no docs/examples/$(EXAMPLE); there are:" >&2; \
+	  ls docs/examples >&2; exit 2; }
+	@$(MAKE) --no-print-directory build
+	@echo "Try:  curl -i http://127.0.0.1:$(PORT)/"
+	@exec build/stator run docs/examples/$(EXAMPLE) --port $(PORT) $(ARGS)
+
+build: ## release build: build/stator, its handlers and tests
+	@$(SUPPORT)/install-deps.sh build
 	@test -f build/build.ninja || cmake --preset release
 	@cmake --build --preset release -j $(JOBS)
+
+test: ## everything CI does: lint, all tests, sanitizers, fuzzing, coverage
+	@$(SUPPORT)/run-tests.sh all
+
+quick: ## unit tests and one request, in less than a minute
+lint: ## format, include rule, headers alone, shellcheck, clang-tidy
+asan: ## all tests under AddressSanitizer, LeakSanitizer and UBSan
+tsan: ## unit and integration tests under ThreadSanitizer
+coverage: ## all tests with gcov: line coverage by folder and its floors
+fuzz: ## every fuzz target, FUZZ_SECONDS (60) in all
+$(STAGES):
+	@$(SUPPORT)/run-tests.sh $@
+
+format: ## rewrite our C files as clang-format has them
+	@$(SUPPORT)/lint.sh rewrite
+
+bench: build ## measure beside reference servers; options in ARGS
+	@tests/bench/bench.py $(ARGS)
+
+install: build ## into $(DESTDIR)$(PREFIX)
+	@DESTDIR="$(DESTDIR)" cmake --install build --prefix "$(PREFIX)"
+
+deps: ## install the Debian packages that build and tests need
+	@$(SUPPORT)/install-deps.sh build test
+
+clean: ## remove build/
+	@rm -rf build

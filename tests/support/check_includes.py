@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""Checks the include rule in the C files named on stdin (NUL between names).
+
+core <- net <- processor <- triggers | runtimes: a layer includes itself and what is left of it. One
+trigger or runtime never includes another; only processor/registry.c sees both. A quoted name is a
+path from the repository's root. Handlers, and the public header, see no more than a user's would.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
+PUBLIC = "stator/handler.h"
+PUBLIC_FILE = "runtimes/native/include/stator/handler.h"
+GENERATED = {"stator_version.h"}
+HANDLERS = ("docs/examples/", "tests/unit/handlers/")
+LIBC = set("""assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal
+    stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath
+    threads time uchar wchar wctype pthread sched semaphore unistd fcntl poll dlfcn sys/types
+    sys/time sys/stat sys/mman sys/resource""".split())
+BELOW = {
+    "core": {"core"},
+    "net": {"core", "net"},
+    "processor": {"core", "net", "processor"},
+}
+
+
+def layer(path):
+    """core, net, processor, registry, trigger:KIND, runtime:KIND, or None for other folders."""
+    parts = path.split("/")
+    if parts[0] == "processor":
+        if path == "processor/registry.c":
+            return "registry"
+        return parts[1] if len(parts) > 2 and parts[1] in ("core", "net") else "processor"
+    if parts[0] in ("triggers", "runtimes") and len(parts) > 2:
+        return f"{parts[0][:-1]}:{parts[1]}"
+    return None
+
+
+def allowed(source, target):
+    """Whether a file of one layer may include a file of another."""
+    if target is None:
+        return False
+    if source == "registry":
+        return True
+    if source in BELOW:
+        return target in BELOW[source]
+    return target in BELOW["processor"] or target == source
+
+
+def check_public(form, name):
+    """What is wrong with an include in the public header, or None."""
+    if form == "<" and name in ("stddef.h", "stdint.h", "stdbool.h"):
+        return None
+    return "the public header includes only <stddef.h>, <stdint.h> and <stdbool.h>"
+
+
+def check_handler(form, name):
+    """What is wrong with an include in a handler, or None."""
+    if form == "<" and (name == PUBLIC or name.removesuffix(".h") in LIBC):
+        return None
+    return f"a handler includes only <{PUBLIC}> and libc"
+
+
+def check_source(path, form, name):
+    """What is wrong with an include in the processor, a trigger or a runtime, or None."""
+    source = layer(path)
+    if form == "<":
+        if name == PUBLIC and source != "runtime:native":
+            return "only runtimes/native includes the public header"
+        if Path(name).exists() or (Path(path).parent / name).exists():
+            return 'a file of ours is included with quotes, as "path/from/the/root.h"'
+        return None
+    if name in GENERATED:
+        return None
+    if not Path(name).exists():
+        return "not a path from the repository's root"
+    if not allowed(source, layer(name)):
+        return f"{source} may not include {layer(name) or 'this folder'}"
+    return None
+
+
+def problems(path):
+    """(line number, text) of every include in a file that breaks the rule."""
+    text = Path(path).read_text(encoding="utf-8", errors="replace")
+    for number, line in enumerate(text.splitlines(), 1):
+        match = INCLUDE.match(line)
+        if not match:
+            continue
+        form, name = match.groups()
+        if path == PUBLIC_FILE:
+            wrong = check_public(form, name)
+        elif path.startswith(HANDLERS):
+            wrong = check_handler(form, name)
+        elif layer(path) is not None:
+            wrong = check_source(path, form, name)
+        elif "../" in name:
+            wrong = "not a path from the repository's root"
+        else:
+            wrong = None
+        if wrong:
+            yield number, f"{name}: {wrong}"
+
+
+def main():
+    bad = 0
+    for path in sys.stdin.read().split("\0"):
+        if path.endswith((".c", ".h")):
+            for number, text in problems(path):
+                print(f"{path}:{number}: {text}")
+                bad += 1
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
