@@ -21,10 +21,10 @@ import pytest
 BENCH = Path(__file__).resolve().parents[1] / "bench"
 sys.path.insert(0, str(BENCH))
 
-import cases        # noqa: E402  pylint: disable=wrong-import-position
-import procs        # noqa: E402  pylint: disable=wrong-import-position
-import report       # noqa: E402  pylint: disable=wrong-import-position
-import subject      # noqa: E402  pylint: disable=wrong-import-position
+import cases  # noqa: E402
+import procs  # noqa: E402
+import report  # noqa: E402
+import subject  # noqa: E402
 
 SANITIZER = os.environ.get("STATOR_SANITIZER", "")
 SLACK = 5           # for what a busy machine stretches
