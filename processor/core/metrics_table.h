@@ -1,0 +1,53 @@
+/* Every metric family, a row each: X(id, name, type, scale, help). A scrape, the docs and the
+ * registry read this one table. Nuclio's names and meanings first, Stator's own behind them. Labels
+ * are those that the registering code gives; histograms are exposed in seconds.
+ *
+ * scale: what a shard holds for 1 of the exposed unit, 1 or 1000. With 1000 milliseconds are
+ * counted in microseconds and seconds in milliseconds. Values of st_metric_register_fn aren't
+ * scaled. */
+#ifndef PROCESSOR_CORE_METRICS_TABLE_H
+#define PROCESSOR_CORE_METRICS_TABLE_H
+
+/* clang-format off */
+#define ST_METRIC_TABLE(X) \
+    X(HANDLED_EVENTS, "nuclio_processor_handled_events_total", ST_COUNTER, 1, \
+      "Events handled, by result") \
+    X(HANDLED_DURATION_SUM, "nuclio_processor_handled_events_duration_milliseconds_sum", \
+      ST_COUNTER, 1000, "Milliseconds spent handling events, by worker") \
+    X(HANDLED_DURATION_COUNT, "nuclio_processor_handled_events_duration_milliseconds_count", \
+      ST_COUNTER, 1, "Events whose duration was counted, by worker") \
+    X(ALLOCATION_COUNT, "nuclio_processor_worker_allocation_count", ST_COUNTER, 1, \
+      "Tries to allocate a worker") \
+    X(ALLOCATION, "nuclio_processor_worker_allocation_total", ST_COUNTER, 1, \
+      "Tries to allocate a worker, by result") \
+    X(ALLOCATION_WAIT, "nuclio_processor_worker_allocation_wait_duration_milliseconds_sum", \
+      ST_COUNTER, 1000, "Milliseconds that events waited for a worker") \
+    X(ALLOCATION_AVAILABLE, \
+      "nuclio_processor_worker_allocation_workers_available_percentage", ST_COUNTER, 1, \
+      "Sum of the percentage of free workers at each allocation") \
+    X(EVENTS_IN_FLIGHT, "stator_events_in_flight", ST_GAUGE, 1, \
+      "Events dispatched and not finished") \
+    X(EVENT_DURATION, "stator_event_duration_seconds", ST_HISTOGRAM, 1, \
+      "From an event's arrival to its answer") \
+    X(QUEUE_EVENTS, "stator_queue_events", ST_GAUGE, 1, "Events that wait for a worker") \
+    X(QUEUE_WAIT, "stator_queue_wait_seconds", ST_HISTOGRAM, 1, \
+      "How long events that had to wait for a worker did so") \
+    X(WORKERS, "stator_workers", ST_GAUGE, 1, "Workers by state") \
+    X(WORKER_RESTARTS, "stator_worker_restarts_total", ST_COUNTER, 1, \
+      "Workers replaced, by reason") \
+    X(CONNECTIONS, "stator_connections", ST_GAUGE, 1, "Open client connections") \
+    X(REJECTED, "stator_rejected_total", ST_COUNTER, 1, \
+      "Events and connections refused before a handler saw them, by reason") \
+    X(LATE_RESULTS, "stator_late_results_total", ST_COUNTER, 1, \
+      "Results that came after their event was answered, and were dropped") \
+    X(CLIENT_GONE, "stator_client_gone_total", ST_COUNTER, 1, \
+      "Events whose client left before the answer, by stage") \
+    X(BYTES, "stator_bytes_total", ST_COUNTER, 1, "Bytes from and to clients, by direction") \
+    X(BODY_BYTES, "stator_body_memory_bytes", ST_GAUGE, 1, "Memory that request bodies hold now") \
+    X(LOGS_DROPPED, "stator_logs_dropped_total", ST_COUNTER, 1, "Log records that found a full ring") \
+    X(SLOT_INFO, "stator_slot_info", ST_GAUGE, 1, "1 for each slot, its binding in the labels") \
+    X(READY_SECONDS, "stator_ready_seconds", ST_GAUGE, 1000, "From the process's start to readiness") \
+    X(BUILD_INFO, "stator_build_info", ST_GAUGE, 1, "1, the build in the labels")
+/* clang-format on */
+
+#endif
