@@ -32,7 +32,7 @@ def parse_args():
                    help="cases or patterns ('http-*', the default; 'all')")
     p.add_argument("--list", action="store_true", help="list the cases and stop")
     p.add_argument("--table", action="store_true", help="print Markdown for docs/benchmarks.md")
-    p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--seconds", type=int, default=2, help="length of one run")
     p.add_argument("--only", nargs="+", metavar="SERVER",
                    help="of the references, only these (and the limit)")

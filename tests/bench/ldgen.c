@@ -140,10 +140,11 @@ static bool conn_send(struct conn *c, uint64_t now)
     }
     if (c->out_off < c->out_end) {
         ssize_t n = send(c->fd, c->out + c->out_off, c->out_end - c->out_off, MSG_NOSIGNAL);
-        if (n > 0)
+        if (n > 0) {
             c->out_off += (size_t)n;
-        else if (errno != EAGAIN)
+        } else if (errno != EAGAIN) {
             return false;
+        }
     }
     if ((c->out_off < c->out_end) != c->want_write)
         conn_watch(c, !c->want_write, EPOLL_CTL_MOD);
@@ -214,7 +215,7 @@ static void conn_fail(struct conn *c, const char *why)
     }
     sum.lost += c->in_flight;
     close(c->fd);
-    if (++sum.reconnects > 100u * opt.conns)
+    if (++sum.reconnects / 100 > opt.conns)
         die("too many reconnects (%lu bad: %s)", (unsigned long)sum.bad, sum.why);
     conn_open(c);
 }
@@ -235,9 +236,10 @@ static double run(struct conn *conns)
     uint64_t start = now_ns(), deadline = start + (uint64_t)(opt.seconds * 1e9), now = start;
     uint64_t drain_end = 0, closed_at = 0;
 
-    for (unsigned i = 0; i < opt.conns; i++)
+    for (unsigned i = 0; i < opt.conns; i++) {
         if (!conn_send(&conns[i], now))
             conn_fail(&conns[i], "");
+    }
     for (;;) {
         bool quota_met = opt.count != 0 && sum.sent == opt.count && in_flight_total(conns) == 0;
         if (!stopping && (now >= deadline || quota_met)) {
@@ -314,13 +316,12 @@ static void add_header(const char *line)
 /* http://HOST:PORT[/PATH], HOST in 127.0.0.0/8. */
 static void parse_url(const char *url)
 {
-    char host[64];
-    uint16_t port;
+    char host[64], port[8];
 
-    if (sscanf(url, "http://%63[^:/]:%hu%1023s", host, &port, opt.path) < 2)
+    if (sscanf(url, "http://%63[^:/]:%7[0-9]%1023s", host, port, opt.path) < 2)
         usage();
     opt.addr.sin_family = AF_INET;
-    opt.addr.sin_port = htons(port);
+    opt.addr.sin_port = htons((uint16_t)number(port));
     if (inet_pton(AF_INET, host, &opt.addr.sin_addr) != 1 ||
         ntohl(opt.addr.sin_addr.s_addr) >> 24 != 127)
         die("only loopback addresses (127.0.0.0/8) are allowed");

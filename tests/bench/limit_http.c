@@ -47,11 +47,12 @@ static size_t find_head(const char *p, size_t n)
     last.body_len = field != NULL ? strtoul(field + 16, NULL, 10) : 0;
     last.answer_len = sizeof hello - 1;
     memcpy(last.answer, hello, sizeof hello);
-    if (last.body_len > 0)
-        last.answer_len = (size_t)sprintf(last.answer,
-                                          "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
-                                          "Content-Length: %zu\r\n\r\n",
-                                          last.body_len);
+    if (last.body_len > 0) {
+        last.answer_len = (size_t)snprintf(last.answer, sizeof last.answer,
+                                           "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
+                                           "Content-Length: %zu\r\n\r\n",
+                                           last.body_len);
+    }
     last.head_len = len <= sizeof last.head ? len : 0;
     memcpy(last.head, p, last.head_len);
     return len;

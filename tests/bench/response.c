@@ -123,12 +123,13 @@ static bool read_head(struct response *r, const char *p, size_t n, struct piece 
     r->status = h.status;
     r->body_seen = 0;
     r->left = h.length;
-    if (h.chunked)
+    if (h.chunked) {
         r->phase = RSP_CHUNK_SIZE;
-    else if (h.length > 0)
+    } else if (h.length > 0) {
         r->phase = RSP_BODY;
-    else
+    } else {
         out->complete = h.status >= 200;
+    }
     return true;
 }
 
