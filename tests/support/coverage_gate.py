@@ -36,7 +36,7 @@ def main():
         note = f"  under the floor of {floor} %" if low else ""
         print(f"    {folder:<24} {percent:5.1f} %  {hit:>5} of {lines} lines{note}")
     if failed:
-        for count, name, hit, lines in sorted(missing, reverse=True)[:WORST]:
+        for count, name, hit, lines in sorted(filter(lambda entry: entry[0], missing), reverse=True)[:WORST]:
             print(f"      {name}: {count} of {lines} lines not run ({100 * hit / max(lines, 1):.0f} %)")
     return 1 if failed else 0
 
