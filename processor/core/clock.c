@@ -43,7 +43,14 @@ static char *put_time(char *at, unsigned second)
     return put_digits(at, second % 60, 2);
 }
 
-void st_clock_split(uint64_t wall_ns, struct st_date *d)
+/* A moment in UTC by the Gregorian calendar. */
+struct date {
+    unsigned year, month, day; /* month and day from 1 */
+    unsigned weekday;          /* 0: Sunday */
+    unsigned second, msec;     /* of the day; of the second */
+};
+
+static void clock_split(uint64_t wall_ns, struct date *d)
 {
     uint64_t seconds = wall_ns / ST_SEC;
     unsigned days = (unsigned)(seconds / 86400);
@@ -65,9 +72,9 @@ void st_clock_http_date(uint64_t wall_ns, char out[ST_HTTP_DATE_LEN + 1])
 {
     static const char weekdays[] = "SunMonTueWedThuFriSat";
     static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    struct st_date d;
+    struct date d;
 
-    st_clock_split(wall_ns, &d);
+    clock_split(wall_ns, &d);
     out = put_text(out, weekdays + (size_t)3 * d.weekday, 3);
     out = put_text(out, ", ", 2);
     out = put_digits(out, d.day, 2);
@@ -82,9 +89,9 @@ void st_clock_http_date(uint64_t wall_ns, char out[ST_HTTP_DATE_LEN + 1])
 
 void st_clock_iso8601(uint64_t wall_ns, char out[ST_ISO8601_LEN + 1])
 {
-    struct st_date d;
+    struct date d;
 
-    st_clock_split(wall_ns, &d);
+    clock_split(wall_ns, &d);
     out = put_digits(out, d.year, 4);
     *out++ = '-';
     out = put_digits(out, d.month, 2);

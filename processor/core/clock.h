@@ -10,14 +10,6 @@ uint64_t st_clock_mono(void);
 /* CLOCK_REALTIME now, since the epoch. */
 uint64_t st_clock_wall(void);
 
-/* A moment in UTC by the Gregorian calendar. */
-struct st_date {
-    unsigned year, month, day; /* month and day from 1 */
-    unsigned weekday;          /* 0: Sunday */
-    unsigned second, msec;     /* of the day; of the second */
-};
-void st_clock_split(uint64_t wall_ns, struct st_date *d);
-
 enum { ST_HTTP_DATE_LEN = 29, ST_ISO8601_LEN = 24 };
 
 /* Writes IMF-fixdate (RFC 9110 section 5.6.7), "Sun, 06 Nov 1994 08:49:37 GMT", and a NUL. */

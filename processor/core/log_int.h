@@ -1,0 +1,21 @@
+/* One record as text; shared by the files of the log. */
+#ifndef PROCESSOR_CORE_LOG_INT_H
+#define PROCESSOR_CORE_LOG_INT_H
+
+#include "processor/core/log.h"
+
+enum { ST_LOG_RECORD_MAX = 8192 }; /* with its newline; what is longer is cut */
+
+struct st_log_record {
+    enum st_log_level level;
+    uint64_t wall_ns;
+    const char *name, *text;
+    const struct st_log_var *vars; /* NULL: none */
+};
+
+/* Writes one line, control characters escaped, with its newline; returns its length. The console
+ * encoding colours the level if asked to. */
+size_t st_log_format(char out[ST_LOG_RECORD_MAX], const struct st_log_record *rec,
+                     enum st_log_encoding encoding, bool colour);
+
+#endif
