@@ -10,33 +10,39 @@ jobs=${JOBS:-$(nproc)}
 checks=("$@")
 ((${#checks[@]} > 0)) || checks=(format files includes headers shell tidy)
 
-mapfile -t files < <(git ls-files --cached --others --exclude-standard | while read -r file; do
+# Without git (an archive, or a tree of another user): everything but the build.
+mapfile -t files < <({
+    git ls-files --cached --others --exclude-standard 2>/dev/null ||
+        find . \( -name .git -o -path ./build -o -name __pycache__ \) -prune -o -type f -printf '%P\n'
+} | while read -r file; do
     [[ ! -f $file ]] || echo "$file"
 done)
+if ((${#files[@]} == 0)); then
+    echo "lint.sh: no files found" >&2
+    exit 1
+fi
 
 # The formatter's output differs from one major version to the next.
 formatter=$(command -v clang-format-14 || command -v clang-format)
 
-check_format() {
-    local found
-    found=$(for file in "${files[@]}"; do
+sources() {
+    for file in "${files[@]}"; do
         [[ $file != *.[ch] ]] || printf '%s\0' "$file"
-    done | xargs -0 -r -n 8 -P "$jobs" "$formatter" --dry-run -Werror --style=file 2>&1 |
-        sed -n 's/^\([^ :]*\):\([0-9]*\):.*/\1 \2/p' | sort -u | awk '{ n[$1]++ }
-            END { for (f in n) print "    " f ": " n[f] " lines not as clang-format has them" }')
-    [[ -z $found ]] || {
-        echo "$found"
-        echo "    'make format' rewrites them"
-        return 1
-    }
+    done
+}
+
+check_format() {
+    local log=build/lint-format.log
+    mkdir -p build
+    sources | xargs -0 -r "$formatter" --dry-run -Werror --style=file >"$log" 2>&1 && return 0
+    sed -n 's/^\([^ :]*\):\([0-9]*\):.*/\1 \2/p' "$log" | sort -u | cut -d ' ' -f 1 | uniq -c |
+        sed 's/^ *\([0-9]*\) \(.*\)/    \2: \1 lines/'
+    echo "    'make format' rewrites them; all of it is in $log"
+    return 1
 }
 
 # Rewrites; only by name, never part of a check.
-check_rewrite() {
-    for file in "${files[@]}"; do
-        [[ $file != *.[ch] ]] || printf '%s\0' "$file"
-    done | xargs -0 -r -n 8 -P "$jobs" "$formatter" -i --style=file
-}
+check_rewrite() { sources | xargs -0 -r "$formatter" -i --style=file; }
 
 check_files() { printf '%s\0' "${files[@]}" | python3 "$support/check_files.py"; }
 check_includes() { printf '%s\0' "${files[@]}" | python3 "$support/check_includes.py"; }
