@@ -87,7 +87,7 @@ struct st_event {
     bool has_result;            /* [home] result is there, holds delay the answer */
     bool counted;               /* [home] in the in-flight gauge and the admission bound */
     uint32_t holds;             /* [home] */
-    uint32_t token;             /* index + 1 in the table of deferred events; 0: none */
+    _Atomic uint32_t token;     /* processor/deferred.c only; 0: never deferred */
     struct st_mail mail;        /* for the one hand-over between loops that is under way */
     struct st_timer timer;      /* [home] end of the wait for a worker, then eventTimeout */
     uint64_t arrived_ns;        /* CLOCK_MONOTONIC of the pass in which it was complete */
