@@ -52,11 +52,9 @@ static void loop_program_timer(struct st_loop *loop)
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct st_loop *loop = arg;
-    uint64_t count;
 
+    (void)fd;
     (void)what;
-    while (read(fd, &count, sizeof(count)) < 0 && errno == EINTR)
-        ;
     loop->wheel_armed_ns = UINT64_MAX;
     loop->timers_changed = true;
     st_wheel_run(&loop->wheel, st_loop_now(loop));
@@ -84,12 +82,24 @@ static struct event_base *loop_new_base(void)
 
     if (config == NULL)
         return NULL;
-    if (event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK) == 0 &&
+    if (event_config_require_features(config, EV_FEATURE_ET) == 0 &&
+        event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK) == 0 &&
         event_config_set_flag(config, EVENT_BASE_FLAG_NO_CACHE_TIME) == 0 &&
         event_config_set_flag(config, EVENT_BASE_FLAG_IGNORE_ENV) == 0)
         base = event_base_new_with_config(config);
     event_config_free(config);
     return base;
+}
+
+/* Edge-triggered: neither fd has to be read then, a new signal or expiry is a new edge. */
+static bool loop_add_events(struct st_loop *loop)
+{
+    struct event *mail = &loop->mail_event, *timer = &loop->timer_event;
+    short what = EV_READ | EV_PERSIST | EV_ET;
+
+    return event_assign(mail, loop->base, loop->mailbox.fd, what, on_mail, loop) == 0 &&
+           event_assign(timer, loop->base, loop->timer_fd, what, on_timer, loop) == 0 &&
+           event_add(mail, NULL) == 0 && event_add(timer, NULL) == 0;
 }
 
 int st_loop_open(struct st_loop *loop, unsigned index, const char *name, struct st_error *err)
@@ -113,12 +123,7 @@ int st_loop_open(struct st_loop *loop, unsigned index, const char *name, struct 
         goto fail;
     }
     loop->base = loop_new_base();
-    if (loop->base == NULL ||
-        event_assign(&loop->mail_event, loop->base, loop->mailbox.fd, EV_READ | EV_PERSIST, on_mail,
-                     loop) != 0 ||
-        event_assign(&loop->timer_event, loop->base, loop->timer_fd, EV_READ | EV_PERSIST, on_timer,
-                     loop) != 0 ||
-        event_add(&loop->mail_event, NULL) != 0 || event_add(&loop->timer_event, NULL) != 0) {
+    if (loop->base == NULL || !loop_add_events(loop)) {
         rc = st_error_sys(err, errno, "can't set up the event base of loop %s", loop->name);
         goto fail;
     }
@@ -135,16 +140,22 @@ fail:
     return rc;
 }
 
+static bool loop_is_settled(const struct st_loop *loop)
+{
+    return STAILQ_EMPTY(&loop->flush) && STAILQ_EMPTY(&loop->garbage);
+}
+
 void st_loop_pass(struct st_loop *loop)
 {
     /* Left by set-up code: must not wait for the first event. */
-    if (st_unlikely(!STAILQ_EMPTY(&loop->flush) || !STAILQ_EMPTY(&loop->garbage)))
+    if (st_unlikely(!loop_is_settled(loop)))
         loop_settle(loop);
     if (st_unlikely(loop->timers_changed))
         loop_program_timer(loop);
     loop->clock_valid = false;
     event_base_loop(loop->base, EVLOOP_ONCE);
-    loop_settle(loop);
+    if (!loop_is_settled(loop))
+        loop_settle(loop);
     loop->clock_valid = false;
     loop->passes++;
 }

@@ -21,7 +21,7 @@ static void mailbox_signal(struct st_mailbox *m)
 {
     uint64_t one = 1;
 
-    /* EAGAIN: the counter is at its limit, so the fd is readable already. */
+    /* Nobody reads the counter; that takes 2^64 wake-ups to fill it. */
     while (write(m->fd, &one, sizeof(one)) < 0 && errno == EINTR)
         ;
 }
@@ -58,13 +58,7 @@ void st_mailbox_post_list(struct st_mailbox *m, struct st_mail_list *list)
 
 void st_mailbox_take(struct st_mailbox *m, struct st_mail_list *out)
 {
-    uint64_t count;
-
     STAILQ_INIT(out);
-    /* Read before taking: mail that comes in between is taken with the rest, mail that comes
-     * later finds an empty list and signals again. */
-    while (read(m->fd, &count, sizeof(count)) < 0 && errno == EINTR)
-        ;
     pthread_mutex_lock(&m->lock);
     STAILQ_CONCAT(out, &m->list);
     pthread_mutex_unlock(&m->lock);

@@ -1,5 +1,8 @@
 /* The only way between threads: a list under a mutex and an eventfd, written when the list turns
- * from empty to non-empty; the owner takes the whole list at once. */
+ * from empty to non-empty; the owner takes the whole list at once.
+ *
+ * The owner watches the eventfd edge-triggered (EPOLLET): each write wakes it, so the counter is
+ * never read and a wake-up costs one system call less. */
 #ifndef PROCESSOR_CORE_MAILBOX_H
 #define PROCESSOR_CORE_MAILBOX_H
 
@@ -25,7 +28,7 @@ STAILQ_HEAD(st_mail_list, st_mail);
 struct st_mailbox {
     pthread_mutex_t lock;
     struct st_mail_list list;
-    int fd;      /* eventfd, non-blocking: readable while mail waits */
+    int fd;      /* eventfd: an edge when mail came into the empty mailbox */
     bool closed; /* under lock */
 };
 
@@ -39,7 +42,7 @@ void st_mailbox_post(struct st_mailbox *m, struct st_mail *mail, st_mail_fn *del
 /* Moves a list whose `deliver` are set in one go; it is empty afterwards. Any thread. */
 void st_mailbox_post_list(struct st_mailbox *m, struct st_mail_list *list);
 
-/* Takes everything; owner only. The eventfd is read when it was signalled. */
+/* Takes everything, which may be nothing; owner only. */
 void st_mailbox_take(struct st_mailbox *m, struct st_mail_list *out);
 
 /* Frees; mail that is left is forgotten, its owner must know it. */
