@@ -4,7 +4,7 @@ _Thread_local unsigned st_alloc_fail_in;
 
 void *st_malloc(size_t size)
 {
-    void *p = malloc(size != 0 ? size : 1);
+    void *p = st_try_malloc(size != 0 ? size : 1);
 
     ST_ASSERT(p != NULL);
     return p;
@@ -12,7 +12,7 @@ void *st_malloc(size_t size)
 
 void *st_calloc(size_t count, size_t size)
 {
-    void *p = calloc(count != 0 ? count : 1, size != 0 ? size : 1);
+    void *p = st_try_calloc(count != 0 ? count : 1, size != 0 ? size : 1);
 
     ST_ASSERT(p != NULL);
     return p;
@@ -20,7 +20,7 @@ void *st_calloc(size_t count, size_t size)
 
 void *st_realloc(void *p, size_t size)
 {
-    p = realloc(p, size != 0 ? size : 1);
+    p = st_try_realloc(p, size != 0 ? size : 1);
     ST_ASSERT(p != NULL);
     return p;
 }

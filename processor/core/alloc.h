@@ -8,7 +8,7 @@
 
 #include "processor/core/base.h"
 
-/* For tests: n makes the n-th `try` allocation of this thread from now fail, once; 0: off. */
+/* For tests: n makes the n-th allocation of this thread from now fail, once; 0: off. */
 extern _Thread_local unsigned st_alloc_fail_in;
 
 static inline bool st_alloc_must_fail(void)
