@@ -8,6 +8,7 @@
 
 #include "processor/config/option.h"
 #include "processor/core/base.h"
+#include "processor/core/buf.h"
 #include "processor/core/err.h"
 #include "processor/core/loop.h"
 #include "processor/core/metrics.h"

@@ -1,0 +1,124 @@
+/* The native runtime's kind, and workers that run on the loops. */
+#include "runtimes/native/native.h"
+
+#include <stdio.h>
+
+#include "processor/config/config.h"
+#include "processor/core/alloc.h"
+#include "processor/core/log.h"
+#include "processor/core/loop.h"
+#include "processor/processor.h"
+#include "processor/worker.h"
+#include "runtimes/native/native_int.h"
+
+static int native_load(struct st_runtime *rt, struct st_error *err)
+{
+    struct st_native *native = ST_CONTAINER_OF(rt, struct st_native, base);
+    int rc = st_native_load(&native->handler, rt->config->handler, rt->code_dir, err);
+
+    if (rc != 0)
+        return rc;
+    if ((native->handler.flags & ~(uint32_t)STATOR_NONBLOCKING) != 0)
+        ST_LOG(ST_LOG_WARN, "processor.native", "The handler has flags that this version ignores",
+               ST_KV_UINT("flags", native->handler.flags));
+    st_native_set_deferred(rt->processor->deferred);
+    st_native_crash_install(native->handler.file);
+    return 0;
+}
+
+static bool native_is_inline(struct st_runtime *rt)
+{
+    return (ST_CONTAINER_OF(rt, struct st_native, base)->handler.flags & STATOR_NONBLOCKING) != 0;
+}
+
+static void inline_spawn(struct st_worker *w)
+{
+    struct st_native_worker *nw = st_calloc(1, sizeof *nw);
+    char text[256];
+    int rc;
+
+    st_native_worker_init(nw, w);
+    rc = st_native_worker_begin(nw);
+    if (rc != 0) {
+        snprintf(text, sizeof text, "init() of handler %s returned %d", nw->handler->file, rc);
+        free(nw);
+        st_worker_failed(w, text);
+        return;
+    }
+    w->impl = nw;
+    st_worker_ready(w, 1);
+}
+
+static void native_spawn(struct st_worker *w)
+{
+    if (w->is_inline)
+        inline_spawn(w);
+    else
+        st_native_thread_spawn(w);
+}
+
+static void native_invoke(struct st_worker *w, struct st_event *ev, uint32_t assignment)
+{
+    struct st_native_worker *nw = w->impl;
+
+    if (!w->is_inline) {
+        st_native_thread_invoke(nw, ev, assignment);
+        return;
+    }
+    if (!st_native_run(nw, ev))
+        st_event_unref(ev); /* the token has a reference of its own */
+    else if (st_likely(ev->home == w->loop))
+        st_event_complete(ev);
+    else
+        st_event_complete_from(ev);
+}
+
+static void native_abandon(struct st_worker *w)
+{
+    struct st_native_worker *nw = w->impl;
+
+    ST_ASSERT(!w->is_inline);
+    w->impl = NULL;
+    st_native_thread_abandon(nw);
+}
+
+static void native_stop(struct st_worker *w)
+{
+    struct st_native_worker *nw = w->impl;
+
+    if (!w->is_inline) {
+        st_native_thread_stop(nw);
+        return;
+    }
+    st_native_worker_end(nw);
+    w->impl = NULL;
+    free(nw);
+    st_worker_stopped(w);
+}
+
+/* The shared object stays mapped: threads of the handler, thread-local destructors and replies that
+ * are still being sent may use it, and the process ends now anyway. */
+static void native_unload(struct st_runtime *rt)
+{
+    struct st_native *native = ST_CONTAINER_OF(rt, struct st_native, base);
+
+    st_native_set_deferred(NULL);
+    free((char *)native->handler.file);
+    memset(&native->handler, 0, sizeof native->handler);
+}
+
+static const char *const suffixes[] = {".so", NULL};
+
+const struct st_runtime_kind st_runtime_native_kind = {
+    .name = "native",
+    .suffixes = suffixes,
+    .default_content_type = "text/plain; charset=utf-8",
+    .obj_size = sizeof(struct st_native),
+    .load = native_load,
+    .is_inline = native_is_inline,
+    .spawn = native_spawn,
+    .invoke = native_invoke,
+    .abandon = native_abandon,
+    .stop = native_stop,
+    .unload = native_unload,
+};
