@@ -1,0 +1,477 @@
+/* Worker threads, for handlers that block.
+ *
+ * Two rings of one producer and one consumer connect the loop that owns the worker with its thread:
+ * tasks go down, results come back. Each side wakes the other only when that one sleeps, once a
+ * batch. Only the index from which tasks are taken has two writers: whoever moves `head` past a
+ * task owns it, so that the loop can take back what a slow or stuck handler has not begun. */
+#include <linux/futex.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "processor/core/alloc.h"
+#include "processor/core/clock.h"
+#include "processor/core/loop.h"
+#include "processor/pool.h"
+#include "processor/slot.h"
+#include "processor/worker.h"
+#include "runtimes/native/native_int.h"
+
+enum {
+    RING_SIZE = 128,
+    MAX_CREDITS = 64 /* at most half a ring, so neither can overflow */
+};
+
+/* What a wake-up costs, roughly. As long as an event may wait behind others, or its result beside
+ * others, without being the worse for it. */
+static const uint64_t batch_ns = 50000;
+
+/* When the loop looks for results by itself while several tasks are in the thread. */
+static const uint64_t late_ns = 2 * ST_MSEC;
+
+/* Flag in `head`: the thread takes nothing any more. */
+static const uint64_t abandoned = 1ull << 63;
+
+struct task {
+    struct st_event *ev;
+    uint32_t assignment;
+};
+
+enum how {
+    ANSWERED, /* ev->result is final */
+    DEFERRED, /* a token will bring the result */
+    NOT_RUN   /* somebody took the event back before it began */
+};
+
+struct done {
+    struct st_event *ev;
+    uint64_t duration_ns;
+    enum how how;
+};
+
+struct thread {
+    struct st_native_worker base;
+    pthread_t id;
+    struct st_error failure; /* why it could not start; code 0: it did */
+    struct st_mail start_mail, done_mail, exit_mail;
+    struct st_garbage garbage;
+
+    /* Of the loop */
+    struct st_flush flush;
+    struct st_timer timer;
+    uint64_t done_head;
+    uint32_t held; /* credits granted and not used, plus tasks whose results are not back */
+    bool stopping;
+
+    /* Of the thread */
+    uint64_t now_ns;    /* end of the last event; 0: long ago */
+    uint64_t oldest_ns; /* end of the first event whose result was not told; 0: all were */
+    uint64_t done_count;
+
+    /* Loop to thread */
+    _Alignas(64) _Atomic uint64_t tail;
+    struct task tasks[RING_SIZE];
+    _Alignas(64) _Atomic uint64_t head;
+    _Alignas(
+        64) _Atomic uint32_t sleeping; /* futex word: 1 from before its last look at the ring */
+    atomic_bool stop;
+
+    /* Thread to loop */
+    _Alignas(64) _Atomic uint64_t done_tail;
+    struct done dones[RING_SIZE];
+    _Alignas(64) atomic_bool notified; /* done_mail is on its way */
+    _Atomic uint64_t mean_ns;          /* of the handler's recent durations */
+};
+
+static struct thread *thread_of(struct st_native_worker *nw)
+{
+    return ST_CONTAINER_OF(nw, struct thread, base);
+}
+
+/* ---- The thread's side ---- */
+
+static void post(struct thread *t, struct st_mail *mail, st_mail_fn *deliver)
+{
+    if (!st_native_enter())
+        for (;;)
+            pause(); /* stuck while the processor ended: its loops are gone */
+    st_loop_post(t->base.loop, mail, deliver);
+    st_native_leave();
+}
+
+static void on_results(struct st_loop *loop, struct st_mail *mail);
+
+/* The exchange orders the results before it, and is read by the one in on_results: either that one
+ * sees them, or this one posts. */
+static void tell_results(struct thread *t)
+{
+    t->oldest_ns = 0;
+    if (t->done_count == 0)
+        return;
+    t->done_count = 0;
+    if (!atomic_exchange_explicit(&t->notified, true, memory_order_acq_rel))
+        post(t, &t->done_mail, on_results);
+}
+
+static void push_done(struct thread *t, struct st_event *ev, enum how how, uint64_t duration_ns)
+{
+    uint64_t tail = atomic_load_explicit(&t->done_tail, memory_order_relaxed);
+
+    t->dones[tail % RING_SIZE] = (struct done){ev, duration_ns, how};
+    atomic_store_explicit(&t->done_tail, tail + 1, memory_order_release);
+    t->done_count++;
+}
+
+static void measure(struct thread *t, uint64_t duration_ns)
+{
+    uint64_t mean = atomic_load_explicit(&t->mean_ns, memory_order_relaxed);
+
+    mean = mean - mean / 8 + duration_ns / 8;
+    atomic_store_explicit(&t->mean_ns, mean, memory_order_relaxed);
+}
+
+static void run(struct thread *t, const struct task *task)
+{
+    struct st_event *ev = task->ev;
+    uint64_t start, end;
+    bool final;
+
+    if (!st_event_claim_start(ev, task->assignment)) {
+        push_done(t, ev, NOT_RUN, 0);
+        return;
+    }
+    start = t->now_ns != 0 ? t->now_ns : st_clock_mono();
+    atomic_store_explicit(&ev->started_ns, start, memory_order_relaxed);
+    final = st_native_run(&t->base, ev);
+    end = st_clock_mono();
+    push_done(t, ev, final ? ANSWERED : DEFERRED, end - start);
+    measure(t, end - start);
+    t->now_ns = end;
+    if (t->oldest_ns == 0)
+        t->oldest_ns = end;
+    else if (end - t->oldest_ns > batch_ns)
+        tell_results(t);
+}
+
+enum took { TOOK, EMPTY, LEAVE };
+
+static enum took take(struct thread *t, struct task *out)
+{
+    uint64_t head = atomic_load_explicit(&t->head, memory_order_relaxed);
+
+    for (;;) {
+        if ((head & abandoned) != 0)
+            return LEAVE;
+        if (head == atomic_load_explicit(&t->tail, memory_order_acquire))
+            return EMPTY;
+        if (atomic_compare_exchange_weak_explicit(&t->head, &head, head + 1, memory_order_acq_rel,
+                                                  memory_order_relaxed))
+            break;
+    }
+    *out = t->tasks[head % RING_SIZE];
+    return TOOK;
+}
+
+static long futex(_Atomic uint32_t *word, int op, uint32_t value)
+{
+    return syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);
+}
+
+/* True when there may be something to do; false: stop. */
+static bool wait_for_tasks(struct thread *t)
+{
+    uint64_t head, tail;
+
+    /* Set before the last look: the exchange reads what wake() wrote, and so sees what was put
+     * into the ring before it, or wake() reads the 1. */
+    atomic_exchange_explicit(&t->sleeping, 1, memory_order_acq_rel);
+    head = atomic_load_explicit(&t->head, memory_order_relaxed);
+    tail = atomic_load_explicit(&t->tail, memory_order_acquire);
+    if (head == tail && !atomic_load_explicit(&t->stop, memory_order_relaxed)) {
+        t->now_ns = 0;
+        while (atomic_load_explicit(&t->sleeping, memory_order_acquire) == 1)
+            futex(&t->sleeping, FUTEX_WAIT, 1);
+        return true;
+    }
+    atomic_store_explicit(&t->sleeping, 0, memory_order_relaxed);
+    return head != tail;
+}
+
+static void serve(struct thread *t)
+{
+    struct task task;
+
+    for (;;) {
+        enum took got = take(t, &task);
+
+        if (got == TOOK) {
+            run(t, &task);
+            continue;
+        }
+        tell_results(t);
+        if (got == LEAVE || !wait_for_tasks(t))
+            return;
+    }
+}
+
+static void on_started(struct st_loop *loop, struct st_mail *mail);
+static void on_ended(struct st_loop *loop, struct st_mail *mail);
+
+static bool begin(struct thread *t)
+{
+    const struct st_slot *slot = t->base.w->slot;
+    int rc;
+
+    if (slot != NULL && st_slot_bind_thread(slot, &t->failure) != 0)
+        return false;
+    rc = st_native_worker_begin(&t->base);
+    if (rc != 0)
+        st_error_set(&t->failure, ST_ERR_INVALID, "init() of handler %s returned %d",
+                     t->base.handler->file, rc);
+    return rc == 0;
+}
+
+static void *thread_main(void *arg)
+{
+    struct thread *t = arg;
+    char name[16];
+    bool ok;
+
+    snprintf(name, sizeof name, "st-w%u", t->base.index);
+    pthread_setname_np(pthread_self(), name);
+    ok = begin(t);
+    post(t, &t->start_mail, on_started);
+    if (!ok)
+        return NULL;
+    serve(t);
+    st_native_worker_end(&t->base);
+    post(t, &t->exit_mail, on_ended);
+    return NULL;
+}
+
+/* ---- The loop's side ---- */
+
+static void free_thread(struct st_garbage *g)
+{
+    free(ST_CONTAINER_OF(g, struct thread, garbage));
+}
+
+/* The thread has posted its last mail. Returns its worker, or NULL. */
+static struct st_worker *join(struct thread *t)
+{
+    struct st_worker *w = t->base.w;
+
+    pthread_join(t->id, NULL);
+    st_loop_timer_cancel(t->base.loop, &t->timer);
+    /* Later: its flush may be queued in this pass. */
+    st_loop_free_later(t->base.loop, &t->garbage, free_thread);
+    if (w != NULL)
+        w->impl = NULL;
+    return w;
+}
+
+static void on_started(struct st_loop *loop ST_UNUSED, struct st_mail *mail)
+{
+    struct thread *t = ST_CONTAINER_OF(mail, struct thread, start_mail);
+    struct st_worker *w;
+
+    if (t->failure.code == ST_OK) {
+        if (!t->stopping && t->base.w != NULL) {
+            t->held = 1;
+            st_worker_ready(t->base.w, 1);
+        }
+        return;
+    }
+    w = join(t);
+    if (w != NULL && t->stopping)
+        st_worker_stopped(w);
+    else if (w != NULL)
+        st_worker_failed(w, t->failure.text);
+}
+
+static void finish(struct thread *t, const struct done *d)
+{
+    if (t->base.w != NULL)
+        st_worker_event_done(t->base.w, d->duration_ns);
+    if (d->how != ANSWERED)
+        st_event_unref(d->ev);
+    else if (d->ev->home == t->base.loop)
+        st_event_complete(d->ev);
+    else
+        st_event_complete_from(d->ev);
+}
+
+/* Grants what is missing to as many events as may wait for the thread. */
+static void grant(struct thread *t)
+{
+    uint64_t mean = atomic_load_explicit(&t->mean_ns, memory_order_relaxed);
+    uint64_t fit = mean != 0 ? batch_ns / mean : MAX_CREDITS;
+    uint32_t target = fit < 1 ? 1 : fit > MAX_CREDITS ? MAX_CREDITS : (uint32_t)fit, n;
+
+    if (t->base.w == NULL || t->stopping || t->held >= target)
+        return;
+    n = target - t->held;
+    t->held = target;
+    st_worker_credit(t->base.w, n);
+}
+
+static void collect(struct thread *t)
+{
+    uint64_t tail = atomic_load_explicit(&t->done_tail, memory_order_acquire);
+
+    if (t->done_head == tail)
+        return;
+    while (t->done_head != tail) {
+        struct done d = t->dones[t->done_head++ % RING_SIZE];
+
+        t->held--;
+        finish(t, &d);
+    }
+    grant(t);
+}
+
+static void on_results(struct st_loop *loop ST_UNUSED, struct st_mail *mail)
+{
+    struct thread *t = ST_CONTAINER_OF(mail, struct thread, done_mail);
+
+    atomic_exchange_explicit(&t->notified, false, memory_order_acq_rel);
+    collect(t);
+}
+
+static void on_ended(struct st_loop *loop ST_UNUSED, struct st_mail *mail)
+{
+    struct thread *t = ST_CONTAINER_OF(mail, struct thread, exit_mail);
+    struct st_worker *w = join(t);
+
+    if (w != NULL)
+        st_worker_stopped(w);
+}
+
+static void wake(struct thread *t)
+{
+    if (atomic_exchange_explicit(&t->sleeping, 0, memory_order_acq_rel) == 1)
+        futex(&t->sleeping, FUTEX_WAKE, 1);
+}
+
+/* Gives tasks of the ring, which are the loop's again, back to the pool, newest first: each goes to
+ * the front of its queue. */
+static void give_back(struct thread *t, struct st_pool *pool, uint64_t from, uint64_t to)
+{
+    while (to-- != from) {
+        const struct task *task = &t->tasks[to % RING_SIZE];
+        unsigned waiting = task->assignment << 2 | ST_CLAIM_WAITING;
+
+        t->held--;
+        if (atomic_compare_exchange_strong_explicit(&task->ev->claim, &waiting,
+                                                    (task->assignment + 1) << 2 | ST_CLAIM_WAITING,
+                                                    memory_order_acq_rel, memory_order_relaxed))
+            st_pool_resubmit(pool, task->ev);
+        else
+            st_event_unref(task->ev); /* withdrawn: answered already */
+    }
+}
+
+/* True while a result may wait beside an event that runs. */
+static bool may_wait(const struct thread *t)
+{
+    uint64_t tail = atomic_load_explicit(&t->tail, memory_order_relaxed);
+
+    return t->base.w != NULL && tail - t->done_head > 1;
+}
+
+/* A slow event must not keep the results before it: the thread tells them only after it. */
+static void on_timer(struct st_timer *timer)
+{
+    struct thread *t = ST_CONTAINER_OF(timer, struct thread, timer);
+
+    collect(t);
+    if (may_wait(t))
+        st_loop_timer_arm(t->base.loop, &t->timer, late_ns);
+}
+
+/* Once a pass, however many tasks it brought. */
+static void on_flush(struct st_flush *flush)
+{
+    struct thread *t = ST_CONTAINER_OF(flush, struct thread, flush);
+
+    wake(t);
+    if (may_wait(t) && !st_timer_armed(&t->timer))
+        st_loop_timer_arm(t->base.loop, &t->timer, late_ns);
+}
+
+void st_native_thread_invoke(struct st_native_worker *nw, struct st_event *ev, uint32_t assignment)
+{
+    struct thread *t = thread_of(nw);
+    uint64_t tail = atomic_load_explicit(&t->tail, memory_order_relaxed);
+
+    ST_ASSERT(tail - t->done_head < RING_SIZE);
+    t->tasks[tail % RING_SIZE] = (struct task){ev, assignment};
+    atomic_store_explicit(&t->tail, tail + 1, memory_order_release);
+    st_loop_flush_later(nw->loop, &t->flush);
+}
+
+void st_native_thread_abandon(struct st_native_worker *nw)
+{
+    struct thread *t = thread_of(nw);
+    struct st_pool *pool = nw->w->pool;
+    uint64_t head, tail = atomic_load_explicit(&t->tail, memory_order_relaxed);
+
+    /* What the thread has not taken by now is ours; it will see the flag and leave. */
+    head = atomic_exchange_explicit(&t->head, abandoned, memory_order_acq_rel);
+    t->stopping = true; /* no more credits */
+    collect(t);
+    nw->w = NULL;
+    st_loop_timer_cancel(nw->loop, &t->timer);
+    give_back(t, pool, head, tail);
+    wake(t);
+}
+
+void st_native_thread_stop(struct st_native_worker *nw)
+{
+    struct thread *t = thread_of(nw);
+
+    t->stopping = true;
+    atomic_store_explicit(&t->stop, true, memory_order_relaxed);
+    wake(t);
+}
+
+/* Signals go to the main thread; those of faults come to the thread that made them. */
+static int create(struct thread *t)
+{
+    sigset_t block, old;
+    int rc;
+
+    sigfillset(&block);
+    sigdelset(&block, SIGSEGV);
+    sigdelset(&block, SIGBUS);
+    sigdelset(&block, SIGABRT);
+    sigdelset(&block, SIGFPE);
+    sigdelset(&block, SIGILL);
+    pthread_sigmask(SIG_SETMASK, &block, &old);
+    rc = pthread_create(&t->id, NULL, thread_main, t);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return rc;
+}
+
+void st_native_thread_spawn(struct st_worker *w)
+{
+    struct thread *t = aligned_alloc(_Alignof(struct thread), sizeof *t);
+    char text[128];
+    int rc;
+
+    ST_ASSERT(t != NULL);
+    memset(t, 0, sizeof *t);
+    st_native_worker_init(&t->base, w);
+    t->base.on_thread = true;
+    t->flush.fn = on_flush;
+    st_timer_init(&t->timer, on_timer);
+    atomic_store_explicit(&t->mean_ns, batch_ns, memory_order_relaxed);
+    w->impl = &t->base;
+    rc = create(t);
+    if (rc == 0)
+        return;
+    w->impl = NULL;
+    free(t);
+    snprintf(text, sizeof text, "cannot create a thread: error %d", rc);
+    st_worker_failed(w, text);
+}
