@@ -46,8 +46,9 @@ $(STAGES):
 format: ## rewrite our C files as clang-format has them
 	@$(SUPPORT)/lint.sh rewrite
 
-bench: build ## measure beside reference servers; options in ARGS
-	@tests/bench/bench.py $(ARGS)
+bench: build ## measure beside reference servers (ARGS='--case http-get --rounds 3')
+	@tests/bench/setup.sh
+	@tests/bench/bench.py $(or $(ARGS),--case all)
 
 install: build ## into $(DESTDIR)$(PREFIX)
 	@DESTDIR="$(DESTDIR)" cmake --install build --prefix "$(PREFIX)"

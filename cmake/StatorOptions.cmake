@@ -53,7 +53,7 @@ target_compile_definitions(st_flags INTERFACE _GNU_SOURCE=)
 target_include_directories(
   st_flags INTERFACE "${PROJECT_SOURCE_DIR}" "${PROJECT_SOURCE_DIR}/runtimes/native/include"
                      "${PROJECT_BINARY_DIR}/generated")
-target_link_libraries(st_flags INTERFACE Threads::Threads ${CMAKE_DL_LIBS})
+target_link_libraries(st_flags INTERFACE Threads::Threads ${CMAKE_DL_LIBS} m)
 # No --as-needed: nothing calls jemalloc by name, so the linker would drop it.
 target_link_options(st_flags INTERFACE LINKER:--no-as-needed)
 
