@@ -23,9 +23,15 @@ static void put(struct line *l, const char *text)
     l->at += n;
 }
 
+/* A closing character may already lie behind the end. */
+static size_t room(const struct line *l)
+{
+    return l->at < l->end ? (size_t)(l->end - l->at) : 0;
+}
+
 static bool try_put(struct line *l, const char *bytes, size_t n)
 {
-    if ((size_t)(l->end - l->at) < n)
+    if (room(l) < n)
         return false;
     memcpy(l->at, bytes, n);
     l->at += n;
@@ -111,8 +117,8 @@ static void put_escaped(struct line *l, struct st_slice text, bool quoted)
             n++;
         used = n;
         if (n > 0) {
-            if (n > (size_t)(l->end - l->at))
-                n = (size_t)(l->end - l->at);
+            if (n > room(l))
+                n = room(l);
             memcpy(l->at, s, n);
             l->at += n;
             l->cut = n < used;
