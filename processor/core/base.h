@@ -25,11 +25,11 @@
 ST_NORETURN void st_panic(const char *file, int line, const char *what);
 
 /* A broken invariant of our own; input errors are never asserts. Kept in release builds. */
-#define ST_ASSERT(cond)                 \
- do {                                   \
-  if (st_unlikely(!(cond)))             \
-   st_panic(__FILE__, __LINE__, #cond); \
- } while (0)
+#define ST_ASSERT(cond)                          \
+    do {                                         \
+        if (st_unlikely(!(cond)))                \
+            st_panic(__FILE__, __LINE__, #cond); \
+    } while (0)
 
 /* Types that are handed through void pointers or freed late begin with a magic number. */
 #define ST_CHECK(obj, MAGIC) ST_ASSERT((obj) != NULL && (obj)->magic == (MAGIC))

@@ -60,23 +60,23 @@ struct st_log_limit {
 };
 bool st_log_limit_pass(struct st_log_limit *l, uint64_t *suppressed);
 
-#define ST_LOG(level, name, text, ...)                                                 \
- do {                                                                                  \
-  if ((level) >= st_log_threshold)                                                     \
-   st_log_write((level), (name), (text),                                               \
-                (const struct st_log_var[]){__VA_ARGS__ __VA_OPT__(, ){.key = NULL}}); \
- } while (0)
+#define ST_LOG(level, name, text, ...)                                                          \
+    do {                                                                                        \
+        if ((level) >= st_log_threshold)                                                        \
+            st_log_write((level), (name), (text),                                               \
+                         (const struct st_log_var[]){__VA_ARGS__ __VA_OPT__(, ){.key = NULL}}); \
+    } while (0)
 
 /* As ST_LOG, limited to one record a second at this place on this thread. */
-#define ST_LOG_LIMITED(level, name, text, ...)                                            \
- do {                                                                                     \
-  static _Thread_local struct st_log_limit st_limit_;                                     \
-  uint64_t st_suppressed_;                                                                \
-  if ((level) >= st_log_threshold && st_log_limit_pass(&st_limit_, &st_suppressed_))      \
-   st_log_write((level), (name), (text),                                                  \
-                (const struct st_log_var[]){__VA_ARGS__ __VA_OPT__(, )                    \
-                                                ST_KV_UINT("suppressed", st_suppressed_), \
-                                            {.key = NULL}});                              \
- } while (0)
+#define ST_LOG_LIMITED(level, name, text, ...)                                                     \
+    do {                                                                                           \
+        static _Thread_local struct st_log_limit st_limit_;                                        \
+        uint64_t st_suppressed_;                                                                   \
+        if ((level) >= st_log_threshold && st_log_limit_pass(&st_limit_, &st_suppressed_))         \
+            st_log_write((level), (name), (text),                                                  \
+                         (const struct st_log_var[]){__VA_ARGS__ __VA_OPT__(, )                    \
+                                                         ST_KV_UINT("suppressed", st_suppressed_), \
+                                                     {.key = NULL}});                              \
+    } while (0)
 
 #endif
