@@ -77,26 +77,29 @@ static size_t escape(unsigned c, char out[8])
 {
     static const char named[] = "\bb\ff\nn\rr\tt\"\"\\\\";
 
-    for (const char *p = named; *p != '\0'; p += 2)
+    for (const char *p = named; *p != '\0'; p += 2) {
         if ((unsigned char)*p == c) {
             out[0] = '\\';
             out[1] = p[1];
             return 2;
         }
+    }
     return (size_t)snprintf(out, 8, "\\u%04x", c);
 }
 
 /* What stands for the first character of s, which is not plain; *used is its length there. */
 static size_t put_special(const unsigned char *s, size_t n, size_t *used, char out[8])
 {
+    static const char replacement[] = {'\xef', '\xbf', '\xbd'}; /* U+FFFD */
+
     *used = 1;
     if (s[0] < 0x80)
         return escape(s[0], out);
     *used = utf8_length(s, n);
     if (*used == 0) {
         *used = 1;
-        memcpy(out, "\xef\xbf\xbd", 3); /* U+FFFD */
-        return 3;
+        memcpy(out, replacement, sizeof(replacement));
+        return sizeof(replacement);
     }
     /* U+0080 to U+009F are control characters, some terminals act on them. */
     if (s[0] == 0xc2 && s[1] < 0xa0)

@@ -75,11 +75,12 @@ static struct series *series_get(enum st_metric_family family, char *labels_take
     struct series_list *list = &registry.series[family];
     struct series *s;
 
-    for (s = list->first; s != NULL; s = s->next)
+    for (s = list->first; s != NULL; s = s->next) {
         if (strcmp(s->labels, labels_take) == 0) {
             free(labels_take);
             return s;
         }
+    }
     s = st_calloc(1, sizeof(*s));
     s->labels = labels_take;
     if (list->first == NULL)

@@ -70,8 +70,8 @@ static inline void st_metric_observe(struct st_metrics_shard *s, st_metric m, ui
     st_metric_add(s, m + ST_HISTOGRAM_BUCKETS, (int64_t)ns * n);
 }
 
-/* A value computed at scrape instead of kept in shards (queue lengths, process_*). fn runs under the
- * registry's lock, on the scraping thread: it calls nothing of this header. */
+/* A value computed at scrape instead of kept in shards (queue lengths, process_*). fn runs under
+ * the registry's lock, on the scraping thread: it calls nothing of this header. */
 typedef double st_metric_fn(void *arg);
 void st_metric_register_fn(enum st_metric_family family, const struct st_label *labels,
                            st_metric_fn *fn, void *arg);

@@ -20,6 +20,7 @@ static void test_copy(void **state)
 
     (void)state;
     assert_int_equal(st_buf_try_copy(&b, ST_SLICE("hello")), ST_OK);
+    assert_non_null(b.region);
     assert_true(st_slice_eq(st_buf_slice(&b), ST_SLICE("hello")));
     assert_int_equal((uintptr_t)st_buf_data(&b) % 16, 0);
     assert_true(st_region_is_sole(b.region));

@@ -369,7 +369,7 @@ static void test_callback_may_free(void **state)
 
         assert_non_null(f);
         st_timer_init(&f->timer, free_myself);
-        st_timer_arm(&w, &f->timer, i / 10 * 100 * ST_MSEC);
+        st_timer_arm(&w, &f->timer, ST_MSEC * 100 * (i / 10));
     }
     assert_int_equal(st_wheel_run(&w, 10000 * ST_MSEC), 100);
 }
