@@ -40,6 +40,7 @@ enum st_outcome {
     ST_OUTCOME_DEFER,    /* no result yet: a token will bring it; never finished with this */
     ST_OUTCOME_TIMEOUT,  /* eventTimeout passed */
     ST_OUTCOME_NO_WORKER,/* no worker within the wait, or the queue is full */
+    ST_OUTCOME_NO_MEMORY,/* bodyMemory is used up */
     ST_OUTCOME_CRASH,    /* the worker died or broke its protocol; body is the text */
     ST_OUTCOME_CANCELLED /* nobody waits for the answer any more */
 };
@@ -85,14 +86,16 @@ struct st_event {
     bool in_queue;              /* under the pool's lock */
     bool answered;              /* [home] */
     bool has_result;            /* [home] result is there, holds delay the answer */
-    bool counted;               /* [home] in the in-flight gauge and the admission bound */
+    bool counted;               /* [home] left the inline path: in the in-flight gauge */
+    bool pending;               /* [home] was submitted to the pool */
     uint32_t holds;             /* [home] */
     _Atomic uint32_t token;     /* processor/deferred.c only; 0: never deferred */
     struct st_mail mail;        /* for the one hand-over between loops that is under way */
     struct st_timer timer;      /* [home] end of the wait for a worker, then eventTimeout */
+    uint64_t queued_ns;         /* when it began to wait for a worker; under the pool's lock */
     uint64_t arrived_ns;        /* CLOCK_MONOTONIC of the pass in which it was complete */
     _Atomic uint64_t started_ns;/* when the handler began; 0: not yet. Written by the worker */
-    struct st_stream *stream;   /* streamed answer, or NULL */
+    struct st_stream *_Atomic stream; /* streamed answer, or NULL; set once by the worker */
 
     /* Description */
     uint8_t id[16]; /* UUIDv7 */
@@ -131,10 +134,14 @@ static inline void st_event_ref(struct st_event *ev)
  * on the home loop. */
 void st_event_unref(struct st_event *ev);
 
-/* Makes the event independent of its trigger's buffers. Home loop; before anything that may keep the
- * event beyond the call of st_dispatch. Aborts when memory is out only for sizes that the
- * trigger's limits bound. */
-void st_event_detach(struct st_event *ev);
+/* Makes the event independent of its trigger's buffers: slices move. Home loop; before anything that
+ * may keep the event beyond the call of st_dispatch. 0 or ST_ERR_NOMEM: no body memory is left. */
+int st_event_detach(struct st_event *ev) ST_MUST_CHECK;
+
+/* The event will outlive the call of st_dispatch: detaches and counts it, starts its timeout. Home
+ * loop, once; a runtime calls it for inline events that are deferred (not ev->counted). 0 or
+ * ST_ERR_NOMEM. */
+int st_event_outlive(struct st_event *ev) ST_MUST_CHECK;
 
 /* The id as text, 36 characters and a NUL, in the arena. */
 struct st_slice st_event_id_text(struct st_event *ev);

@@ -15,41 +15,58 @@
 #include "processor/worker.h"
 
 struct st_processor;
+struct st_slot;
+struct state_gauge;
 
 enum { ST_POOL_MAGIC = 0x706f6f6c };
 
 struct st_pool {
     uint32_t magic;
     const char *name; /* of its trigger, or the allocator's */
+    const char *trigger_kind; /* "" when shared */
     struct st_processor *processor;
     struct st_runtime *runtime;
     uint64_t wait_ns;          /* workerAvailabilityTimeoutMilliseconds; 0: do not wait */
     uint64_t event_timeout_ns; /* 0: none */
-    uint64_t stop_ns;          /* workerTerminationTimeout */
     uint32_t max_queue;        /* events */
     uint64_t max_queue_bytes;  /* of bodies; 0: no bound of its own */
 
-    struct st_worker **inline_workers; /* by loop index; entries may be NULL; NULL: none inline */
-    unsigned inline_home; /* the loop whose inline worker serves loops that have none */
+    /* By loop index, NULL where a loop has none; NULL: workers are not inline. Entries are set and
+     * read on their own loop. */
+    struct st_worker **inline_workers;
+    struct state_gauge *state_gauges;
 
     pthread_mutex_t lock;
     struct st_worker **workers; /* by index */
-    unsigned worker_count;      /* slots in workers */
+    unsigned worker_count;
     struct st_worker_list lists[ST_WORKER_STATES];
     unsigned counts[ST_WORKER_STATES];
     struct st_event_list queue;
     uint32_t queued;
     uint64_t queued_bytes;
-    unsigned replacements; /* workers spawned for stuck ones */
+    unsigned stuck;   /* workers given up and not back */
+    unsigned readied; /* workers that were ready once */
+    unsigned stopped; /* workers that ended as asked */
     bool draining;
     struct {
         st_metric count, immediate, after_wait, timeout, wait_sum, available, queue_wait;
+        st_metric restarts_stuck;
     } metrics;
 };
 
-/* numWorkers workers of the runtime (or inline ones), not spawned yet. Main thread. */
-struct st_pool *st_pool_new(struct st_processor *p, const char *name, struct st_runtime *rt,
-                            unsigned num_workers, struct st_error *err) ST_MUST_CHECK;
+struct st_pool_options {
+    const char *name;         /* borrowed */
+    const char *trigger_kind; /* for metrics; "" when shared */
+    struct st_runtime *runtime;
+    unsigned workers;      /* at least 1; inline: at most one a loop */
+    struct st_slot *slots; /* one a worker; borrowed */
+    uint64_t wait_ns, event_timeout_ns;
+    uint32_t max_queue;
+    uint64_t max_queue_bytes;
+};
+
+/* A pool whose workers are not spawned yet. Main thread; aborts when memory is out. */
+struct st_pool *st_pool_new(struct st_processor *p, const struct st_pool_options *opt);
 
 /* Spawns all workers, each on its loop. The loops run. Main thread. */
 void st_pool_spawn(struct st_pool *pool);
@@ -58,7 +75,14 @@ void st_pool_spawn(struct st_pool *pool);
  * answer. The event's home reference stays with the event. */
 void st_pool_submit(struct st_pool *pool, struct st_event *ev);
 
-/* Back from an abandoned worker, not started: first in the queue. Any loop. */
+/* Runs the event on its loop's inline worker. Home loop of the event and loop of the worker. */
+void st_pool_run_inline(struct st_worker *w, struct st_event *ev);
+
+/* Hands waiting events to the worker while it has credits. On w->loop. */
+void st_pool_feed(struct st_pool *pool, struct st_worker *w);
+
+/* Back from an abandoned worker, not started: first in the queue. Takes the caller's reference. Any
+ * loop. */
 void st_pool_resubmit(struct st_pool *pool, struct st_event *ev);
 
 /* Takes the event out of the queue or, if its worker has not started it, out of its channel. True: nobody
@@ -91,6 +115,17 @@ static inline bool st_event_claim_start(struct st_event *ev, uint32_t assignment
 
     return atomic_compare_exchange_strong_explicit(
         &ev->claim, &waiting, assignment << 2 | ST_CLAIM_RUNNING, memory_order_acq_rel,
+        memory_order_relaxed);
+}
+
+/* Takes an event back that its worker has not started; true: the caller owns the worker's reference
+ * and resubmits. */
+static inline bool st_event_recall(struct st_event *ev, uint32_t assignment)
+{
+    unsigned waiting = assignment << 2 | ST_CLAIM_WAITING;
+
+    return atomic_compare_exchange_strong_explicit(
+        &ev->claim, &waiting, (assignment + 1) << 2 | ST_CLAIM_WAITING, memory_order_acq_rel,
         memory_order_relaxed);
 }
 

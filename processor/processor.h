@@ -36,8 +36,8 @@ struct st_processor {
     struct st_deferred_table *deferred;
     struct st_body_budget bodies;
     _Atomic int phase; /* enum st_phase */
-    _Atomic uint32_t queued; /* events out of all pools' hands: waiting for a worker */
     uint64_t started_ns;
+    char instance[256]; /* for metric labels: NUCLIO_FUNCTION_INSTANCE or "<namespace>-<name>" */
     int exit_code;
 };
 
@@ -46,6 +46,15 @@ int st_processor_run(const struct st_config *config);
 
 /* For /ready and /live; main loop. reason (of size n) says what is missing. */
 bool st_processor_is_ready(struct st_processor *p, char *reason, size_t n);
+
+/* Something changed that start or drain may wait for: the main loop looks again. Any thread. */
+void st_processor_notify(struct st_processor *p);
+
+/* The shard of the calling loop's thread. */
+struct st_metrics_shard *st_processor_shard(struct st_processor *p);
+
+/* A worker could not start: before readiness this ends the processor. Any thread. */
+void st_processor_start_failed(struct st_processor *p, const char *text);
 
 static inline enum st_phase st_processor_phase(struct st_processor *p)
 {

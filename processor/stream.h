@@ -36,6 +36,15 @@ void st_stream_sent(struct st_event *ev, size_t n);
 /* Home loop, by st_event_finish and by triggers whose client left: writers get ST_ERR_CLOSED. */
 void st_stream_close(struct st_event *ev);
 
+/* Home loop, when the last hold is gone: passes on what waited. */
+void st_stream_settle(struct st_event *ev);
+
+/* Pieces are still on their way to the home loop: the result must wait for them. */
+bool st_stream_has_in_flight(struct st_event *ev);
+
+/* True for triggers that can't stream: *body is the whole answer, valid while the event lives. */
+bool st_stream_collected(struct st_event *ev, struct st_slice *body);
+
 /* Frees; by the last st_event_unref. */
 void st_stream_free(struct st_stream *s);
 

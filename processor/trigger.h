@@ -42,8 +42,9 @@ struct st_trigger_kind {
      * the call. */
     void (*complete)(struct st_event *ev, const struct st_result *result);
 
-    /* Home loop: copy borrowed bytes into the event's arena (st_event_detach). NULL: never borrows. */
-    void (*detach)(struct st_event *ev);
+    /* Home loop: copy borrowed bytes into memory of the event (st_event_detach). 0 or
+     * ST_ERR_NOMEM when body memory is used up. NULL: never borrows. */
+    int (*detach)(struct st_event *ev);
 
     /* Home loop: the last reference is gone, the memory is the trigger's again. */
     void (*release)(struct st_event *ev);
@@ -54,12 +55,9 @@ struct st_trigger_kind {
     void (*stream_head)(struct st_event *ev, const struct st_result *head);
     void (*stream_write)(struct st_event *ev, struct st_buf bytes);
 
-    /* Each loop: take no new events after what has already arrived; idle ends at once. `linger_ns`:
-     * how long to accept connections meanwhile. t->busy(loop) tells when done. */
+    /* Each loop: readiness is gone; for linger_ns go on accepting (HTTP replies carry Connection:
+     * close), then take what has already arrived, finish it, and call st_trigger_drained once. */
     void (*drain)(struct st_trigger *t, struct st_loop *loop, uint64_t linger_ns);
-
-    /* Each loop: sources or connections with work in them; drain is done when all are 0. */
-    size_t (*busy)(struct st_trigger *t, struct st_loop *loop);
 
     /* Each loop: let go of everything; events still out are cancelled first. */
     void (*close)(struct st_trigger *t, struct st_loop *loop);
@@ -88,11 +86,18 @@ struct st_trigger {
     struct st_trigger_loop *loops; /* one a loop, by index */
     struct {
         st_metric ok, failed;       /* nuclio handled_events_total by result */
-        st_metric in_flight, duration;
-        st_metric rejected_queue, rejected_wait, late, gone_queued, gone_running;
+        st_metric in_flight, duration, late, gone_queued, gone_running, no_worker;
     } metrics;
 };
 
 enum { ST_TRIGGER_MAGIC = 0x74726967 };
+
+static inline struct st_trigger_loop *st_trigger_loop_of(struct st_trigger *t, struct st_loop *loop)
+{
+    return &t->loops[loop->index];
+}
+
+/* The trigger's work on this loop is done (see drain). On the loop. */
+void st_trigger_drained(struct st_trigger *t, struct st_loop *loop);
 
 #endif

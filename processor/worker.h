@@ -8,6 +8,7 @@
 #include "processor/core/base.h"
 #include "processor/core/mailbox.h"
 #include "processor/core/metrics.h"
+#include "processor/core/timer.h"
 
 struct st_loop;
 struct st_pool;
@@ -44,7 +45,9 @@ struct st_worker {
     uint32_t credits; /* events it takes now */
     uint32_t running; /* events assigned to it, started or not */
 
-    struct st_mail mail; /* spawn, stop: to w->loop */
+    struct st_mail mail;   /* spawn, stop, abandon: to w->loop */
+    struct st_timer retry; /* w->loop: next try after a failed start */
+    unsigned failures;     /* failed starts in a row */
     void *impl;          /* the runtime's own */
     struct {
         st_metric duration_sum, duration_count;
@@ -55,6 +58,9 @@ TAILQ_HEAD(st_worker_list, st_worker);
 
 /* The one mover. Asserts the edge; under the pool's lock. */
 void st_worker_set_state(struct st_worker *w, enum st_worker_state state);
+
+/* One credit becomes one running event. Under the pool's lock. */
+void st_worker_take_event(struct st_worker *w);
 
 const char *st_worker_state_name(enum st_worker_state state);
 

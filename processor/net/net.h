@@ -4,10 +4,15 @@
 
 #include <stdatomic.h>
 
+#include <sys/queue.h>
+
 #include "processor/core/base.h"
+#include "processor/core/buf.h"
 #include "processor/core/loop.h"
 #include "processor/core/metrics.h"
 #include "processor/core/slab.h"
+
+struct st_http1;
 
 enum {
     ST_NET_READ_SIZE = 64 * 1024,  /* most bytes of one read */
@@ -24,13 +29,16 @@ struct st_body_budget {
 struct st_net {
     struct st_loop *loop;
     char *read_base; /* ST_NET_CARRY_SIZE + ST_NET_READ_SIZE bytes */
-    struct st_slab chunks;
-    struct st_slab conns;
+    struct st_slab chunks; /* output chunks */
+    struct st_slab refs;   /* output entries that refer to a buffer */
+    struct st_slab conns;  /* HTTP/1 connections */
     struct st_body_budget *bodies;
     int spare_fd; /* given up at EMFILE, to answer and close one connection */
-    uint64_t date_second;
-    char prefix[96]; /* "Server: stator\r\nDate: ...\r\n" of date_second */
+    uint64_t date_second; /* begin of the second that prefix names, ns since the epoch */
+    char prefix[96]; /* "HTTP/1.1 200 OK\r\nServer: stator\r\nDate: ...\r\n" of date_second */
     size_t prefix_len;
+    struct st_timer starve_timer; /* retries connections that wait for body memory */
+    TAILQ_HEAD(, st_http1) starved;
     st_metric connections, bytes_in, bytes_out;
 };
 
@@ -44,11 +52,23 @@ static inline struct st_net *st_net_of(struct st_loop *loop)
     return loop->net;
 }
 
-/* "Server: stator\r\nDate: <now>\r\n"; valid until the next pass. */
-struct st_slice st_net_prefix(struct st_net *net);
+enum { ST_NET_STATUS_LEN = 17 }; /* of "HTTP/1.1 200 OK\r\n", with which the prefix begins */
 
-/* Takes n bytes of the budget; false: it is used up. Any thread. */
-bool st_body_budget_take(struct st_body_budget *b, uint64_t n);
-void st_body_budget_give(struct st_body_budget *b, uint64_t n);
+void st_net_update_prefix(struct st_net *net, uint64_t wall_ns);
+
+/* "HTTP/1.1 200 OK\r\nServer: stator\r\nDate: <now>\r\n"; valid until the next call. */
+static inline struct st_slice st_net_prefix(struct st_net *net)
+{
+    uint64_t wall = st_loop_wall(net->loop);
+
+    /* Compared without a division: date_second is kept in ns. */
+    if (st_unlikely(wall - net->date_second >= ST_SEC))
+        st_net_update_prefix(net, wall);
+    return (struct st_slice){net->prefix, net->prefix_len};
+}
+
+/* A region of size bytes, one reference, charged to the budget until its last reference is gone;
+ * NULL when the budget is used up or memory is out. Any thread. */
+struct st_region *st_body_region_try_new(struct st_body_budget *budget, size_t size);
 
 #endif

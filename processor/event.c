@@ -1,0 +1,215 @@
+#include "processor/event.h"
+
+#include "processor/core/log.h"
+#include "processor/core/loop.h"
+#include "processor/deferred.h"
+#include "processor/pool.h"
+#include "processor/processor.h"
+#include "processor/stream.h"
+#include "processor/trigger.h"
+
+void st_event_init(struct st_event *ev, struct st_trigger *trigger, struct st_loop *home,
+                   void *space, size_t space_size)
+{
+    memset(ev, 0, sizeof *ev);
+    ev->magic = ST_EVENT_MAGIC;
+    atomic_init(&ev->refs, 1);
+    ev->trigger = trigger;
+    ev->home = home;
+    ev->arrived_ns = st_loop_now(home);
+    ev->timestamp_ns = st_loop_wall(home);
+    ev->position.shard = -1;
+    ev->attempt = 1;
+    st_loop_uuid(home, ev->id);
+    st_arena_init(&ev->arena, space, space_size);
+}
+
+static void event_release(struct st_event *ev)
+{
+    struct st_stream *stream = atomic_load_explicit(&ev->stream, memory_order_relaxed);
+
+    ST_ASSERT(ev->answered && !st_timer_armed(&ev->timer) && !ev->in_queue);
+    if (st_unlikely(stream != NULL))
+        st_stream_free(stream);
+    st_buf_drop(&ev->result.body_owner);
+    st_buf_drop(&ev->body_owner);
+    st_arena_release(&ev->arena);
+    ev->magic = 0;
+    ev->trigger->kind->release(ev);
+}
+
+static void deliver_release(struct st_loop *loop, struct st_mail *mail)
+{
+    (void)loop;
+    event_release(ST_CONTAINER_OF(mail, struct st_event, mail));
+}
+
+void st_event_unref(struct st_event *ev)
+{
+    ST_CHECK(ev, ST_EVENT_MAGIC);
+    /* The last holder needs no read-modify-write: nobody else can add a reference. */
+    if (atomic_load_explicit(&ev->refs, memory_order_acquire) != 1
+        && atomic_fetch_sub_explicit(&ev->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    if (st_likely(st_loop_is_current(ev->home)))
+        event_release(ev);
+    else
+        st_loop_post(ev->home, &ev->mail, deliver_release);
+}
+
+int st_event_detach(struct st_event *ev)
+{
+    int code;
+
+    if ((ev->flags & ST_EVENT_BORROWS) == 0)
+        return ST_OK;
+    code = ev->trigger->kind->detach(ev);
+    if (code == ST_OK)
+        ev->flags &= ~(uint32_t)ST_EVENT_BORROWS;
+    return code;
+}
+
+void st_uuid_text(const uint8_t id[16], char out[37])
+{
+    static const char hex[] = "0123456789abcdef";
+    char *p = out;
+
+    for (int i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            *p++ = '-';
+        *p++ = hex[id[i] >> 4];
+        *p++ = hex[id[i] & 15];
+    }
+    *p = '\0';
+}
+
+struct st_slice st_event_id_text(struct st_event *ev)
+{
+    char *text = st_arena_alloc(&ev->arena, 37);
+
+    st_uuid_text(ev->id, text);
+    return (struct st_slice){text, 36};
+}
+
+static bool has_stream(struct st_event *ev)
+{
+    return atomic_load_explicit(&ev->stream, memory_order_acquire) != NULL;
+}
+
+void st_event_hold(struct st_event *ev)
+{
+    ST_ASSERT(!ev->answered);
+    ev->holds++;
+}
+
+void st_event_unhold(struct st_event *ev, int status)
+{
+    ST_ASSERT(ev->holds > 0);
+    ev->holds--;
+    if (ev->answered)
+        return;
+    if (status != ST_OK) {
+        st_buf_drop(&ev->result.body_owner);
+        ev->result = (struct st_result){.outcome = ST_OUTCOME_ERROR,
+                                        .body = st_slice_of(st_err_name(status))};
+    }
+    if (ev->holds > 0)
+        return;
+    if (has_stream(ev))
+        st_stream_settle(ev);
+    if (ev->has_result && !ev->answered && !(has_stream(ev) && st_stream_has_in_flight(ev)))
+        st_event_finish(ev, &ev->result);
+}
+
+void st_event_complete(struct st_event *ev)
+{
+    ST_CHECK(ev, ST_EVENT_MAGIC);
+    if (st_unlikely(ev->answered)) {
+        st_metric_add(ev->home->metrics, ev->trigger->metrics.late, 1);
+        st_event_unref(ev);
+        return;
+    }
+    ST_ASSERT(!ev->has_result);
+    ev->has_result = true;
+    /* The home loop's reference keeps it alive. Two references are the caller's and ours, both
+     * this thread's: then no read-modify-write is needed. */
+    if (st_likely(atomic_load_explicit(&ev->refs, memory_order_acquire) == 2))
+        atomic_store_explicit(&ev->refs, 1, memory_order_relaxed);
+    else
+        st_event_unref(ev);
+    if (st_likely(ev->holds == 0)
+        && !(st_unlikely(has_stream(ev)) && st_stream_has_in_flight(ev)))
+        st_event_finish(ev, &ev->result);
+}
+
+static void deliver_complete(struct st_loop *loop, struct st_mail *mail)
+{
+    (void)loop;
+    st_event_complete(ST_CONTAINER_OF(mail, struct st_event, mail));
+}
+
+void st_event_complete_from(struct st_event *ev)
+{
+    st_loop_post(ev->home, &ev->mail, deliver_complete);
+}
+
+/* What a finished event adds to the metrics. Inline events are counted once a pass. */
+static void event_count(struct st_event *ev, enum st_outcome outcome)
+{
+    struct st_trigger *t = ev->trigger;
+    struct st_metrics_shard *shard = ev->home->metrics;
+
+    if (st_likely(!ev->counted)) {
+        struct st_trigger_loop *tl = st_trigger_loop_of(t, ev->home);
+        if (outcome == ST_OUTCOME_OK)
+            tl->inline_ok++;
+        else
+            tl->inline_failed++;
+        return;
+    }
+    st_metric_add(shard, outcome == ST_OUTCOME_OK ? t->metrics.ok : t->metrics.failed, 1);
+    st_metric_add(shard, t->metrics.in_flight, -1);
+    st_metric_observe(shard, t->metrics.duration, st_loop_now(ev->home) - ev->arrived_ns, 1);
+}
+
+void st_event_finish(struct st_event *ev, const struct st_result *result)
+{
+    ST_ASSERT(!ev->answered && result->outcome != ST_OUTCOME_DEFER);
+    ev->answered = true;
+    if (st_unlikely(st_timer_armed(&ev->timer)))
+        st_loop_timer_cancel(ev->home, &ev->timer);
+    if (st_unlikely(ev->token != 0))
+        st_deferred_close(ev->trigger->processor->deferred, ev);
+    event_count(ev, result->outcome);
+    if (st_unlikely(has_stream(ev))) {
+        struct st_result whole = *result;
+        if (result->streamed && st_stream_collected(ev, &whole.body))
+            whole.streamed = false;
+        ev->trigger->kind->complete(ev, &whole);
+        st_stream_close(ev);
+    } else {
+        ev->trigger->kind->complete(ev, result);
+    }
+    st_event_unref(ev);
+}
+
+void st_event_finish_as(struct st_event *ev, enum st_outcome outcome)
+{
+    struct st_result result = {.outcome = outcome};
+
+    if (outcome == ST_OUTCOME_NO_WORKER || outcome == ST_OUTCOME_NO_MEMORY)
+        st_metric_add(ev->home->metrics, ev->trigger->metrics.no_worker, 1);
+    st_event_finish(ev, &result);
+}
+
+void st_event_cancel(struct st_event *ev)
+{
+    struct st_trigger *t = ev->trigger;
+    bool queued;
+
+    if (ev->answered)
+        return;
+    queued = ev->pending && st_pool_withdraw(t->pool, ev);
+    st_metric_add(ev->home->metrics, queued ? t->metrics.gone_queued : t->metrics.gone_running, 1);
+    st_event_finish_as(ev, ST_OUTCOME_CANCELLED);
+}

@@ -1,0 +1,657 @@
+/* The answering half: replies in order, streams, deadlines, the end of a session. */
+#include "processor/net/http1.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "processor/net/http1_int.h"
+
+enum { STARVE_RETRY_MS = 20, STARVE_LIMIT_S = 5, HEAD_ROOM = 512 };
+
+static const struct st_exchange_ops http1_ops;
+
+/* Encoding */
+
+static char *put(char *to, const char *bytes, size_t n)
+{
+    memcpy(to, bytes, n);
+    return to + n;
+}
+
+#define PUT_LITERAL(to, text) put((to), (text), sizeof(text) - 1)
+
+static char *put_number(char *to, uint64_t value)
+{
+    char digits[20];
+    unsigned n = 0;
+
+    do {
+        digits[n++] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value > 0);
+    while (n > 0)
+        *to++ = digits[--n];
+    return to;
+}
+
+static char *put_status(char *to, struct st_net *net, unsigned status)
+{
+    struct st_slice prefix = st_net_prefix(net), reason;
+
+    if (st_likely(status == 200))
+        return put(to, prefix.ptr, prefix.len);
+    reason = st_http_reason(status);
+    to = PUT_LITERAL(to, "HTTP/1.1 ");
+    to = put_number(to, status);
+    *to++ = ' ';
+    to = put(to, reason.ptr, reason.len);
+    to = PUT_LITERAL(to, "\r\n");
+    return put(to, prefix.ptr + ST_NET_STATUS_LEN, prefix.len - ST_NET_STATUS_LEN);
+}
+
+static void put_header(struct st_outq *q, struct st_net *net, struct st_slice name,
+                       struct st_slice value)
+{
+    st_outq_copy(q, net, name);
+    st_outq_copy(q, net, ST_SLICE(": "));
+    st_outq_copy(q, net, value);
+    st_outq_copy(q, net, ST_SLICE("\r\n"));
+}
+
+static bool has_no_body(unsigned status)
+{
+    return status < 200 || status == 204 || status == 304;
+}
+
+enum framing { FRAME_LENGTH, FRAME_CHUNKED, FRAME_CLOSE };
+
+/* Status line and headers, the blank line included. */
+static void encode_head(struct st_http1 *h, struct st_outq *q, struct st_exchange *x,
+                        const struct st_http_response *r, enum framing framing, bool close)
+{
+    struct st_net *net = h->server->net;
+    char *p = st_outq_reserve(q, net, HEAD_ROOM), *start = p;
+    bool long_type = r->content_type.len > HEAD_ROOM / 2;
+
+    p = put_status(p, net, r->status);
+    if (st_likely(r->content_type.len > 0 && !long_type)) {
+        p = PUT_LITERAL(p, "Content-Type: ");
+        p = put(p, r->content_type.ptr, r->content_type.len);
+        p = PUT_LITERAL(p, "\r\n");
+    }
+    if (st_likely(framing == FRAME_LENGTH)) {
+        if (!has_no_body(r->status)) {
+            p = PUT_LITERAL(p, "Content-Length: ");
+            p = put_number(p, r->body.len);
+            p = PUT_LITERAL(p, "\r\n");
+        }
+    } else if (framing == FRAME_CHUNKED) {
+        p = PUT_LITERAL(p, "Transfer-Encoding: chunked\r\n");
+    }
+    if (close)
+        p = PUT_LITERAL(p, "Connection: close\r\n");
+    else if (x != NULL && x->version == 10)
+        p = PUT_LITERAL(p, "Connection: keep-alive\r\n");
+    if (st_likely(r->header_count == 0 && !long_type)) {
+        p = PUT_LITERAL(p, "\r\n");
+        st_outq_commit(q, (size_t)(p - start));
+        return;
+    }
+    st_outq_commit(q, (size_t)(p - start));
+    if (long_type)
+        put_header(q, net, ST_SLICE("Content-Type"), r->content_type);
+    for (size_t i = 0; i < r->header_count; i++)
+        put_header(q, net, (struct st_slice){r->headers[i].name, r->headers[i].name_len},
+                   (struct st_slice){r->headers[i].value, r->headers[i].value_len});
+    st_outq_copy(q, net, ST_SLICE("\r\n"));
+}
+
+static void encode_body(struct st_outq *q, struct st_net *net, const struct st_http_response *r)
+{
+    if (r->body.len > ST_OUTQ_COPY_MAX && r->body_owner != NULL && r->body_owner->region != NULL) {
+        struct st_buf part = st_buf_ref(r->body_owner);
+        part.offset = (size_t)(r->body.ptr - part.region->base);
+        part.length = r->body.len;
+        st_outq_take(q, net, part);
+    } else {
+        st_outq_copy(q, net, r->body);
+    }
+}
+
+/* A reply outside any exchange, after which the session ends. */
+static void encode_error(struct st_http1 *h, unsigned status)
+{
+    struct st_http_response r = {.status = status, .close = true};
+
+    r.content_type = ST_SLICE("text/plain; charset=utf-8");
+    r.body = status == 431   ? ST_SLICE("Too big request header")
+             : status == 414 ? ST_SLICE("Too long request target")
+             : status == 413 ? ST_SLICE("Too big request body")
+             : status == 501 ? ST_SLICE("Not implemented")
+             : status == 408 ? ST_SLICE("Request timed out")
+             : status == 400 ? ST_SLICE("Error when parsing request")
+                             : st_http_reason(status);
+    encode_head(h, &h->conn.out, NULL, &r, FRAME_LENGTH, true);
+    st_outq_copy(&h->conn.out, h->server->net, r.body);
+}
+
+/* House-keeping */
+
+static bool has_unparsed(const struct st_http1 *h)
+{
+    return h->carry_len > h->carry_parsed;
+}
+
+static void set_deadline(struct st_http1 *h)
+{
+    struct st_http_server *s = h->server;
+    uint64_t now;
+
+    if (h->cur == NULL && !h->head_timed && h->outstanding > 0) {
+        st_conn_set_deadline(&h->conn, 0);
+        return;
+    }
+    now = st_loop_now(s->net->loop);
+    if (st_likely(h->cur == NULL && !h->head_timed))
+        st_conn_set_deadline(&h->conn, now + s->idle_timeout_ns);
+    else if (h->in_body)
+        st_conn_set_deadline_earlier(&h->conn, now + s->body_timeout_ns);
+}
+
+static void starve_end(struct st_http1 *h)
+{
+    if (h->starved) {
+        TAILQ_REMOVE(&h->server->net->starved, h, starved_link);
+        h->starved = false;
+    }
+}
+
+static void drop_cur(struct st_http1 *h)
+{
+    struct st_exchange *x = h->cur;
+
+    starve_end(h);
+    h->in_body = false;
+    h->head_timed = false;
+    if (x == NULL)
+        return;
+    h->cur = NULL;
+    x->session = NULL;
+    h->server->handler->drop(x);
+}
+
+static void http1_parse_on(struct st_http1 *h, char *data, size_t n);
+
+/* Parses what a backlogged session kept, now that its pipeline has room. */
+static void resume_parsing(struct st_http1 *h)
+{
+    struct st_net *net = h->server->net;
+    size_t n = h->carry_len;
+
+    h->backlogged = false;
+    if (n == 0) {
+        st_conn_resume(&h->conn);
+        return;
+    }
+    memcpy(net->read_base, h->carry, n);
+    free(h->carry);
+    h->carry = NULL;
+    h->carry_len = h->carry_parsed = 0;
+    h->base = net->read_base;
+    http1_parse_on(h, net->read_base, n);
+    if (!h->backlogged && !h->stop_parsing && !h->starved)
+        st_conn_resume(&h->conn);
+}
+
+/* What may follow from a reply, a read or a drained output. */
+static void settle(struct st_http1 *h)
+{
+    struct st_conn *c = &h->conn;
+
+    if (c->closed || c->close_when_sent)
+        return;
+    if (h->outstanding == 0) {
+        if (h->reject != 0) {
+            encode_error(h, h->reject);
+            st_conn_close_when_sent(c, true);
+            return;
+        }
+        if (h->want_continue && h->cur != NULL && h->cur->body.len == 0) {
+            st_outq_copy(&c->out, c->net, ST_SLICE("HTTP/1.1 100 Continue\r\n\r\n"));
+            h->want_continue = false;
+            st_conn_send_later(c);
+        }
+        if (h->stop_parsing || (c->eof && !has_unparsed(h) && !h->in_read)) {
+            st_conn_close_when_sent(c, false);
+            return;
+        }
+    }
+    if (st_unlikely(h->backlogged) && !h->in_read && h->outstanding < ST_HTTP1_MAX_PIPELINE / 2
+        && c->out.bytes < ST_CONN_LOW)
+        resume_parsing(h);
+}
+
+/* Replies */
+
+static bool is_turn(const struct st_http1 *h, const struct st_exchange *x)
+{
+    return STAILQ_FIRST(&h->pipeline) == x;
+}
+
+static bool closes_after(const struct st_http1 *h, const struct st_exchange *x)
+{
+    if (st_likely(x->keep_alive && !h->server->closing))
+        return false;
+    return !x->keep_alive
+           || (is_turn(h, x) && STAILQ_NEXT(x, link) == NULL && h->cur == NULL && h->carry == NULL
+               && !h->more_input);
+}
+
+static void pop(struct st_http1 *h)
+{
+    STAILQ_REMOVE_HEAD(&h->pipeline, link);
+    h->outstanding--;
+}
+
+/* The exchange whose turn it was is done: pass on those behind it that are answered. */
+static void advance(struct st_http1 *h)
+{
+    struct st_exchange *x;
+    bool keep_alive;
+
+    while ((x = STAILQ_FIRST(&h->pipeline)) != NULL) {
+        st_outq_splice(&h->conn.out, &x->out);
+        if (!x->answered)
+            break;
+        keep_alive = x->keep_alive;
+        if (x->cut) {
+            st_conn_close(&h->conn);
+            return;
+        }
+        pop(h);
+        h->server->handler->done(x);
+        if (!keep_alive) {
+            h->stop_parsing = true;
+            st_conn_close_when_sent(&h->conn, false);
+            return;
+        }
+    }
+}
+
+/* After a reply was written in its turn. */
+static void passed_on(struct st_http1 *h, bool close)
+{
+    pop(h);
+    if (st_unlikely(close)) {
+        /* Nothing behind it will be answered. */
+        h->stop_parsing = true;
+        st_conn_close_when_sent(&h->conn, false);
+        return;
+    }
+    if (st_unlikely(h->outstanding > 0))
+        advance(h);
+    if (!h->in_read && !h->conn.closed) {
+        st_conn_send_later(&h->conn);
+        set_deadline(h);
+        settle(h);
+    }
+}
+
+static bool http1_respond(struct st_exchange *x, const struct st_http_response *r)
+{
+    struct st_http1 *h = x->session;
+    bool close, turn;
+    struct st_outq *q;
+
+    ST_ASSERT(!x->answered);
+    if (st_unlikely(h == NULL))
+        return true;
+    if (r->close)
+        x->keep_alive = false;
+    turn = is_turn(h, x);
+    close = closes_after(h, x);
+    q = turn ? &h->conn.out : &x->out;
+    encode_head(h, q, x, r, FRAME_LENGTH, close);
+    if (!x->is_head && !has_no_body(r->status))
+        encode_body(q, h->server->net, r);
+    if (turn) {
+        passed_on(h, close);
+        return true;
+    }
+    x->keep_alive = !close;
+    x->answered = true;
+    return false;
+}
+
+static void http1_stream_head(struct st_exchange *x, const struct st_http_response *r)
+{
+    struct st_http1 *h = x->session;
+    struct st_outq *q;
+
+    x->streaming = true;
+    if (h == NULL)
+        return;
+    x->chunked = x->version == 11 && !x->is_head && !has_no_body(r->status);
+    if (x->version == 10 || r->close)
+        x->keep_alive = false;
+    q = is_turn(h, x) ? &h->conn.out : &x->out;
+    encode_head(h, q, x, r, x->version == 11 ? FRAME_CHUNKED : FRAME_CLOSE, !x->keep_alive);
+    if (q == &h->conn.out && !h->in_read)
+        st_conn_send_later(&h->conn);
+}
+
+static void http1_stream_write(struct st_exchange *x, struct st_buf bytes)
+{
+    struct st_http1 *h = x->session;
+    struct st_outq *q;
+    size_t n = bytes.length;
+    char *p, *start;
+
+    if (h == NULL || n == 0 || x->is_head || h->conn.close_when_sent) {
+        st_buf_drop(&bytes);
+        if (h != NULL && h->server->handler->sent != NULL)
+            h->server->handler->sent(x, n);
+        return;
+    }
+    q = is_turn(h, x) ? &h->conn.out : &x->out;
+    x->stream_pending += n;
+    if (x->chunked) {
+        char digits[16];
+        unsigned k = 0;
+        for (size_t v = n; v > 0; v >>= 4)
+            digits[k++] = "0123456789abcdef"[v & 15];
+        p = start = st_outq_reserve(q, h->server->net, 24);
+        while (k > 0)
+            *p++ = digits[--k];
+        p = PUT_LITERAL(p, "\r\n");
+        st_outq_commit(q, (size_t)(p - start));
+    }
+    st_outq_take(q, h->server->net, bytes);
+    if (x->chunked)
+        st_outq_copy(q, h->server->net, ST_SLICE("\r\n"));
+    if (q == &h->conn.out && !h->in_read)
+        st_conn_send_later(&h->conn);
+}
+
+static bool http1_stream_end(struct st_exchange *x, bool well)
+{
+    struct st_http1 *h = x->session;
+
+    ST_ASSERT(!x->answered);
+    if (h == NULL)
+        return true;
+    if (well && x->chunked)
+        st_outq_copy(is_turn(h, x) ? &h->conn.out : &x->out, h->server->net,
+                     ST_SLICE("0\r\n\r\n"));
+    if (!is_turn(h, x)) {
+        x->cut = !well;
+        x->answered = true;
+        return false;
+    }
+    if (!well) {
+        pop(h);
+        st_conn_send(&h->conn); /* what was written is the client's; then the cut */
+        st_conn_close(&h->conn);
+        return true;
+    }
+    passed_on(h, !x->keep_alive);
+    return true;
+}
+
+static const struct st_exchange_ops http1_ops = {http1_respond, http1_stream_head,
+                                                 http1_stream_write, http1_stream_end};
+
+/* Reading */
+
+void st_http1_request(struct st_http1 *h)
+{
+    struct st_exchange *x = h->cur;
+
+    h->cur = NULL;
+    h->in_body = false;
+    h->want_continue = false;
+    if (st_unlikely(!x->keep_alive))
+        h->stop_parsing = true;
+    x->ops = &http1_ops;
+    STAILQ_INSERT_TAIL(&h->pipeline, x, link);
+    h->outstanding++;
+    h->server->handler->request(x);
+}
+
+static void keep(struct st_http1 *h, const char *from, size_t n, size_t parsed)
+{
+    h->carry = malloc(n);
+    ST_ASSERT(h->carry != NULL);
+    memcpy(h->carry, from, n);
+    h->carry_len = (uint32_t)n;
+    h->carry_parsed = (uint32_t)parsed;
+}
+
+/* A head is not whole: its bytes wait for the next read. */
+static void keep_head(struct st_http1 *h, const char *end)
+{
+    size_t n = (size_t)(end - h->base);
+
+    if (n > h->server->max_head) {
+        h->reject = h->cur != NULL && h->cur->headers.count > 0 ? 431 : 414;
+        h->stop_parsing = true;
+        return;
+    }
+    keep(h, h->base, n, n);
+    if (!h->head_timed) {
+        h->head_timed = true;
+        st_conn_set_deadline_earlier(&h->conn, st_loop_now(h->server->net->loop)
+                                                   + h->server->header_timeout_ns);
+    }
+}
+
+/* A body is not whole: head and body leave the read buffer. */
+static void keep_body(struct st_http1 *h)
+{
+    struct st_exchange *x = h->cur;
+
+    if (!x->detached) {
+        h->server->handler->detach(x);
+        if (!st_http1_reserve_body(h)) {
+            h->reject = 503;
+            h->stop_parsing = true;
+            return;
+        }
+    } else if (!st_http1_reserve_body(h)) {
+        h->starved = true;
+        h->starved_since_ns = st_loop_now(h->server->net->loop);
+        TAILQ_INSERT_TAIL(&h->server->net->starved, h, starved_link);
+        if (!st_timer_armed(&h->server->net->starve_timer))
+            st_loop_timer_arm(h->server->net->loop, &h->server->net->starve_timer,
+                              STARVE_RETRY_MS * ST_MSEC);
+        st_conn_pause(&h->conn);
+    }
+}
+
+static void http1_parse_on(struct st_http1 *h, char *data, size_t n)
+{
+    char *end = data + n, *p;
+
+    h->in_read = true;
+    p = st_http1_parse(h, data, n);
+    if (h->conn.closed)
+        return;
+    if (st_unlikely(p < end && h->backlogged)) {
+        keep(h, p, (size_t)(end - p), 0);
+        st_conn_pause(&h->conn);
+    } else if (!h->stop_parsing) {
+        if (h->in_body)
+            keep_body(h);
+        else if (end > h->base)
+            keep_head(h, end);
+    }
+    if (st_unlikely(h->stop_parsing)) {
+        drop_cur(h);
+        st_conn_pause(&h->conn);
+    }
+    h->in_read = false;
+    set_deadline(h);
+    if (h->conn.out.bytes > 0)
+        st_conn_send(&h->conn);
+    settle(h);
+}
+
+static void http1_data(struct st_conn *c, char *data, size_t n)
+{
+    struct st_http1 *h = ST_CONTAINER_OF(c, struct st_http1, conn);
+
+    if (st_unlikely(h->stop_parsing))
+        return;
+    h->base = data;
+    if (st_unlikely(h->carry != NULL)) {
+        /* The head goes on: its first bytes are put before the new ones. */
+        h->base = data - h->carry_len;
+        memcpy(h->base, h->carry, h->carry_len);
+        free(h->carry);
+        h->carry = NULL;
+        h->carry_len = h->carry_parsed = 0;
+    }
+    http1_parse_on(h, data, n);
+}
+
+static void http1_eof(struct st_conn *c)
+{
+    struct st_http1 *h = ST_CONTAINER_OF(c, struct st_http1, conn);
+
+    if (!has_unparsed(h))
+        drop_cur(h);
+    settle(h);
+}
+
+static void http1_sent(struct st_conn *c)
+{
+    struct st_http1 *h = ST_CONTAINER_OF(c, struct st_http1, conn);
+    struct st_exchange *x = STAILQ_FIRST(&h->pipeline);
+
+    if (st_unlikely(x != NULL && x->streaming && x->stream_pending > c->out.bytes)) {
+        size_t n = x->stream_pending - c->out.bytes;
+        x->stream_pending -= n;
+        if (h->server->handler->sent != NULL)
+            h->server->handler->sent(x, n);
+    }
+    if (st_unlikely(h->backlogged))
+        settle(h);
+}
+
+static void http1_expired(struct st_conn *c)
+{
+    struct st_http1 *h = ST_CONTAINER_OF(c, struct st_http1, conn);
+
+    if (h->cur == NULL && !h->head_timed) {
+        st_conn_close(c); /* idle: nothing to say */
+        return;
+    }
+    h->reject = 408;
+    h->stop_parsing = true;
+    drop_cur(h);
+    settle(h);
+}
+
+static void http1_free(struct st_garbage *g)
+{
+    struct st_conn *c = ST_CONTAINER_OF(g, struct st_conn, garbage);
+    struct st_http1 *h = ST_CONTAINER_OF(c, struct st_http1, conn);
+
+    st_slab_put(&c->net->conns, h);
+}
+
+static void http1_closed(struct st_conn *c)
+{
+    struct st_http1 *h = ST_CONTAINER_OF(c, struct st_http1, conn);
+    struct st_http_server *s = h->server;
+    struct st_exchange *x;
+
+    drop_cur(h);
+    while ((x = STAILQ_FIRST(&h->pipeline)) != NULL) {
+        pop(h);
+        x->session = NULL;
+        st_outq_clear(&x->out, c->net);
+        if (x->answered)
+            s->handler->done(x);
+        else
+            s->handler->gone(x);
+    }
+    free(h->carry);
+    h->carry = NULL;
+    TAILQ_REMOVE(&s->sessions, h, link);
+    s->conns.open--;
+    st_loop_free_later(c->net->loop, &c->garbage, http1_free);
+    if (s->on_closed != NULL)
+        s->on_closed(s);
+}
+
+static const struct st_conn_proto http1_proto = {http1_data, http1_eof, http1_sent, http1_expired,
+                                                 http1_closed};
+
+void st_http1_accept(struct st_http_server *server, int fd, const struct st_peer *peer)
+{
+    struct st_http1 *h = st_slab_get(&server->net->conns);
+
+    memset(h, 0, sizeof *h);
+    h->server = server;
+    h->peer = *peer;
+    STAILQ_INIT(&h->pipeline);
+    st_http1_parser_init(h);
+    TAILQ_INSERT_TAIL(&server->sessions, h, link);
+    server->conns.open++;
+    st_conn_open(&h->conn, server->net, fd, &st_conn_plain, &http1_proto,
+                 server->write_timeout_ns);
+    st_conn_set_deadline_earlier(&h->conn,
+                                 st_loop_now(server->net->loop) + server->idle_timeout_ns);
+}
+
+/* The body of h->cur got its memory. */
+static void starve_over(struct st_http1 *h)
+{
+    starve_end(h);
+    st_conn_resume(&h->conn);
+    set_deadline(h);
+}
+
+void st_http1_retry_starved(struct st_timer *t)
+{
+    struct st_net *net = ST_CONTAINER_OF(t, struct st_net, starve_timer);
+    uint64_t now = st_loop_now(net->loop);
+    struct st_http1 *h, *next;
+
+    for (h = TAILQ_FIRST(&net->starved); h != NULL; h = next) {
+        next = TAILQ_NEXT(h, starved_link);
+        if (st_http1_reserve_body(h)) {
+            starve_over(h);
+        } else if (now - h->starved_since_ns > STARVE_LIMIT_S * ST_SEC) {
+            h->reject = 503;
+            h->stop_parsing = true;
+            drop_cur(h);
+            settle(h);
+        }
+    }
+    if (!TAILQ_EMPTY(&net->starved))
+        st_loop_timer_arm(net->loop, t, STARVE_RETRY_MS * ST_MSEC);
+}
+
+void st_http_server_drain(struct st_http_server *server, bool close_idle)
+{
+    struct st_http1 *h, *next;
+
+    server->closing = true;
+    if (!close_idle)
+        return;
+    for (h = TAILQ_FIRST(&server->sessions); h != NULL; h = next) {
+        next = TAILQ_NEXT(h, link);
+        if (h->outstanding == 0 && h->cur == NULL && h->carry == NULL && h->conn.out.bytes == 0)
+            st_conn_close(&h->conn);
+    }
+}
+
+void st_http_server_close(struct st_http_server *server)
+{
+    struct st_http1 *h;
+
+    while ((h = TAILQ_FIRST(&server->sessions)) != NULL)
+        st_conn_close(&h->conn);
+}

@@ -1,0 +1,27 @@
+/* Between the two halves of the HTTP/1 session: http1_parse.c reads, http1.c answers and keeps house. */
+#ifndef PROCESSOR_NET_HTTP1_INT_H
+#define PROCESSOR_NET_HTTP1_INT_H
+
+#include "processor/net/http1.h"
+
+/* Prepares the parser of a new session. */
+void st_http1_parser_init(struct st_http1 *h);
+
+/* Feeds the n bytes at data; h->base is where the message under way (or the next) begins. Calls the
+ * server for each whole message. Returns where it stopped: the end, or earlier when the session is
+ * backlogged or takes no more (h->stop_parsing). */
+char *st_http1_parse(struct st_http1 *h, char *data, size_t n);
+
+/* Makes room in the body of h->cur for the next read. False: no memory in the budget now. */
+bool st_http1_reserve_body(struct st_http1 *h);
+
+/* A message is whole: queue it and give it to the server. */
+void st_http1_request(struct st_http1 *h);
+
+/* The pipeline may go on parsing? */
+static inline bool st_http1_is_backlogged(const struct st_http1 *h)
+{
+    return h->outstanding >= ST_HTTP1_MAX_PIPELINE || h->conn.out.bytes >= ST_CONN_HIGH;
+}
+
+#endif

@@ -1,0 +1,50 @@
+/* Listening sockets: TCP on IPv4 and IPv6, one SO_REUSEPORT socket a loop, or one unix socket that
+ * all loops share. */
+#ifndef PROCESSOR_NET_LISTENER_H
+#define PROCESSOR_NET_LISTENER_H
+
+#include <event2/event_struct.h>
+
+#include "processor/core/base.h"
+#include "processor/core/err.h"
+#include "processor/net/net.h"
+
+struct st_listener;
+struct st_peer;
+
+/* A new connection; the callee owns the non-blocking fd. */
+typedef void st_accept_fn(struct st_listener *l, int fd, const struct st_peer *peer);
+
+struct st_listener {
+    struct st_net *net;
+    struct event event;
+    int fd;
+    bool is_unix;
+    bool paused;       /* by st_listener_pause, or at EMFILE */
+    bool starved;      /* paused at EMFILE: st_listener_fd_freed goes on */
+    st_accept_fn *accept;
+    void *arg;
+};
+
+/* A bound, listening socket for "host:port", ":port", "[::]:port" or "unix:/path". TCP sockets share their port
+ * (SO_REUSEPORT) with those of the same process: is_first checks that nobody else has it. With port 0 in
+ * `address` the caller reads the port from the first socket. Negative: *err says what and why. */
+int st_listen(const char *address, bool is_first, struct st_error *err) ST_MUST_CHECK;
+
+/* The port that a socket is bound to; 0 for unix sockets. */
+uint16_t st_listen_port(int fd);
+
+/* Accepts on the loop of net; takes over fd. */
+void st_listener_open(struct st_listener *l, struct st_net *net, int fd, st_accept_fn *accept,
+                      void *arg);
+void st_listener_pause(struct st_listener *l);
+void st_listener_resume(struct st_listener *l);
+
+/* A descriptor was closed somewhere on this loop: accept again after EMFILE. */
+void st_listener_fd_freed(struct st_listener *l);
+
+/* Accepts what has arrived until EAGAIN, then closes (drain). */
+void st_listener_drain(struct st_listener *l);
+void st_listener_close(struct st_listener *l);
+
+#endif

@@ -1,0 +1,628 @@
+#include "processor/pool.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "processor/core/clock.h"
+#include "processor/core/log.h"
+#include "processor/core/loop.h"
+#include "processor/deferred.h"
+#include "processor/labels.h"
+#include "processor/processor.h"
+#include "processor/runtime.h"
+#include "processor/slot.h"
+#include "processor/trigger.h"
+
+enum { PICK_DEPTH = 8, FEED_BATCH = 64 };
+
+/* Set-up */
+
+static struct st_worker *worker_new(struct st_pool *pool, unsigned index, struct st_slot *slot,
+                                    struct st_loop *loop, bool is_inline)
+{
+    struct st_worker *w = calloc(1, sizeof *w);
+    struct st_labels labels;
+    char number[16];
+
+    ST_ASSERT(w != NULL);
+    w->magic = ST_WORKER_MAGIC;
+    w->index = index;
+    w->pool = pool;
+    w->runtime = pool->runtime;
+    w->slot = slot;
+    w->loop = loop;
+    w->is_inline = is_inline;
+    w->state = ST_WORKER_STARTING;
+    snprintf(number, sizeof number, "%u", index);
+    st_labels_for(&labels, pool->processor, pool->trigger_kind, pool->name);
+    st_labels_add(&labels, "worker_index", number);
+    w->metrics.duration_sum = st_metric_register(ST_METRIC_HANDLED_DURATION_SUM, labels.items);
+    w->metrics.duration_count = st_metric_register(ST_METRIC_HANDLED_DURATION_COUNT, labels.items);
+    pthread_mutex_lock(&pool->lock);
+    TAILQ_INSERT_TAIL(&pool->lists[ST_WORKER_STARTING], w, link);
+    pool->counts[ST_WORKER_STARTING]++;
+    pthread_mutex_unlock(&pool->lock);
+    return w;
+}
+
+static double queue_length(void *arg)
+{
+    struct st_pool *pool = arg;
+    uint32_t n;
+
+    pthread_mutex_lock(&pool->lock);
+    n = pool->queued;
+    pthread_mutex_unlock(&pool->lock);
+    return n;
+}
+
+struct state_gauge {
+    struct st_pool *pool;
+    enum st_worker_state state;
+};
+
+static double workers_in_state(void *arg)
+{
+    struct state_gauge *g = arg;
+    unsigned n;
+
+    pthread_mutex_lock(&g->pool->lock);
+    n = g->pool->counts[g->state];
+    pthread_mutex_unlock(&g->pool->lock);
+    return n;
+}
+
+static void register_metrics(struct st_pool *pool)
+{
+    struct st_labels base, labels;
+
+    st_labels_for(&base, pool->processor, pool->trigger_kind, pool->name);
+    pool->metrics.count = st_metric_register(ST_METRIC_ALLOCATION_COUNT, base.items);
+    pool->metrics.wait_sum = st_metric_register(ST_METRIC_ALLOCATION_WAIT, base.items);
+    pool->metrics.available = st_metric_register(ST_METRIC_ALLOCATION_AVAILABLE, base.items);
+    labels = base;
+    st_labels_add(&labels, "result", "success_immediate");
+    pool->metrics.immediate = st_metric_register(ST_METRIC_ALLOCATION, labels.items);
+    labels = base;
+    st_labels_add(&labels, "result", "success_after_wait");
+    pool->metrics.after_wait = st_metric_register(ST_METRIC_ALLOCATION, labels.items);
+    labels = base;
+    st_labels_add(&labels, "result", "error_timeout");
+    pool->metrics.timeout = st_metric_register(ST_METRIC_ALLOCATION, labels.items);
+    st_labels_own(&base, pool->processor, pool->name);
+    pool->metrics.queue_wait = st_metric_register(ST_METRIC_QUEUE_WAIT, base.items);
+    labels = base;
+    st_labels_add(&labels, "reason", "stuck");
+    pool->metrics.restarts_stuck = st_metric_register(ST_METRIC_WORKER_RESTARTS, labels.items);
+    st_metric_register_fn(ST_METRIC_QUEUE_EVENTS, base.items, queue_length, pool);
+    pool->state_gauges = calloc(ST_WORKER_STATES, sizeof *pool->state_gauges);
+    ST_ASSERT(pool->state_gauges != NULL);
+    for (int i = 0; i < ST_WORKER_STATES; i++) {
+        pool->state_gauges[i] = (struct state_gauge){pool, (enum st_worker_state)i};
+        labels = base;
+        st_labels_add(&labels, "state", st_worker_state_name((enum st_worker_state)i));
+        st_metric_register_fn(ST_METRIC_WORKERS, labels.items, workers_in_state,
+                              &pool->state_gauges[i]);
+    }
+}
+
+struct st_pool *st_pool_new(struct st_processor *p, const struct st_pool_options *opt)
+{
+    struct st_pool *pool = calloc(1, sizeof *pool);
+    bool is_inline = opt->runtime->kind->is_inline(opt->runtime);
+
+    ST_ASSERT(pool != NULL);
+    pool->magic = ST_POOL_MAGIC;
+    pool->name = opt->name;
+    pool->trigger_kind = opt->trigger_kind;
+    pool->processor = p;
+    pool->runtime = opt->runtime;
+    pool->wait_ns = opt->wait_ns;
+    pool->event_timeout_ns = opt->event_timeout_ns;
+    pool->max_queue = opt->max_queue;
+    pool->max_queue_bytes = opt->max_queue_bytes;
+    pthread_mutex_init(&pool->lock, NULL);
+    TAILQ_INIT(&pool->queue);
+    for (int i = 0; i < ST_WORKER_STATES; i++)
+        TAILQ_INIT(&pool->lists[i]);
+    pool->worker_count = opt->workers;
+    pool->workers = calloc(opt->workers, sizeof(struct st_worker *));
+    ST_ASSERT(pool->workers != NULL);
+    if (is_inline) {
+        pool->inline_workers = calloc(p->loop_count, sizeof(struct st_worker *));
+        ST_ASSERT(pool->inline_workers != NULL);
+    }
+    register_metrics(pool);
+    for (unsigned i = 0; i < opt->workers; i++)
+        pool->workers[i] = worker_new(pool, i, &opt->slots[i], &p->loops[i % p->loop_count],
+                                      is_inline);
+    return pool;
+}
+
+static void deliver_spawn(struct st_loop *loop, struct st_mail *mail)
+{
+    struct st_worker *w = ST_CONTAINER_OF(mail, struct st_worker, mail);
+    struct st_error err;
+
+    (void)loop;
+    if (w->is_inline && w->slot->pinned && st_slot_bind_thread(w->slot, &err) != ST_OK) {
+        st_worker_failed(w, err.text);
+        return;
+    }
+    w->runtime->kind->spawn(w);
+}
+
+void st_pool_spawn(struct st_pool *pool)
+{
+    for (unsigned i = 0; i < pool->worker_count; i++)
+        st_loop_post(pool->workers[i]->loop, &pool->workers[i]->mail, deliver_spawn);
+}
+
+/* Assignment. Functions named pool_* are called under the lock. */
+
+/* A worker with a credit: idle before busy, of this loop before others. */
+static struct st_worker *pool_pick(struct st_pool *pool, struct st_loop *home)
+{
+    struct st_worker *w, *first = NULL;
+    int seen = 0;
+
+    TAILQ_FOREACH(w, &pool->lists[ST_WORKER_IDLE], link) {
+        if (w->loop == home)
+            return w;
+        if (first == NULL)
+            first = w;
+        if (++seen == PICK_DEPTH)
+            break;
+    }
+    if (first != NULL)
+        return first;
+    TAILQ_FOREACH(w, &pool->lists[ST_WORKER_BUSY], link) {
+        if (w->loop == home)
+            return w;
+        if (first == NULL)
+            first = w;
+        if (++seen == PICK_DEPTH)
+            break;
+    }
+    return first;
+}
+
+/* Returns the assignment number that the worker must find when it starts the event. */
+static uint32_t pool_assign(struct st_worker *w, struct st_event *ev)
+{
+    uint32_t a = (atomic_load_explicit(&ev->claim, memory_order_relaxed) >> 2) + 1;
+
+    st_worker_take_event(w);
+    ev->worker = w;
+    atomic_store_explicit(&ev->claim, a << 2 | ST_CLAIM_WAITING, memory_order_release);
+    return a & (UINT32_MAX >> 2);
+}
+
+static void pool_enqueue(struct st_pool *pool, struct st_event *ev, bool first)
+{
+    if (first)
+        TAILQ_INSERT_HEAD(&pool->queue, ev, link);
+    else
+        TAILQ_INSERT_TAIL(&pool->queue, ev, link);
+    ev->in_queue = true;
+    ev->worker = NULL;
+    pool->queued++;
+    pool->queued_bytes += ev->body.len;
+}
+
+static void pool_dequeue(struct st_pool *pool, struct st_event *ev)
+{
+    TAILQ_REMOVE(&pool->queue, ev, link);
+    ev->in_queue = false;
+    pool->queued--;
+    pool->queued_bytes -= ev->body.len;
+}
+
+static bool pool_has_room(struct st_pool *pool, struct st_event *ev)
+{
+    return pool->wait_ns > 0 && pool->queued < pool->max_queue
+           && (pool->max_queue_bytes == 0
+               || pool->queued_bytes + ev->body.len <= pool->max_queue_bytes);
+}
+
+static void deliver_invoke(struct st_loop *loop, struct st_mail *mail)
+{
+    struct st_event *ev = ST_CONTAINER_OF(mail, struct st_event, mail);
+    struct st_worker *w;
+    struct st_pool *pool = ev->trigger->pool;
+    uint32_t a;
+    bool stuck;
+
+    (void)loop;
+    pthread_mutex_lock(&pool->lock);
+    w = ev->worker;
+    a = atomic_load_explicit(&ev->claim, memory_order_relaxed) >> 2;
+    stuck = w->state == ST_WORKER_STUCK;
+    pthread_mutex_unlock(&pool->lock);
+    if (!stuck)
+        w->runtime->kind->invoke(w, ev, a);
+    else if (st_event_recall(ev, a))
+        st_pool_resubmit(pool, ev);
+    else
+        st_event_unref(ev); /* taken back by its home loop meanwhile */
+}
+
+static void hand_over(struct st_worker *w, struct st_event *ev, uint32_t a)
+{
+    st_event_ref(ev);
+    if (st_likely(st_loop_is_current(w->loop)))
+        w->runtime->kind->invoke(w, ev, a);
+    else
+        st_loop_post(w->loop, &ev->mail, deliver_invoke);
+}
+
+/* Time */
+
+/* While the event waits, the end of the wait; an assignment by another loop is noticed within a
+ * quarter of the event timeout. */
+static uint64_t wait_step(const struct st_pool *pool, uint64_t left)
+{
+    uint64_t step = pool->event_timeout_ns / 4;
+
+    return step != 0 && step < left ? step : left;
+}
+
+static void timed_out(struct st_pool *pool, struct st_event *ev, struct st_worker *w)
+{
+    bool returned = ev->token != 0 && st_deferred_close(pool->processor->deferred, ev);
+    bool stuck = !returned && w != NULL && !w->is_inline;
+
+    st_event_finish_as(ev, ST_OUTCOME_TIMEOUT);
+    if (stuck)
+        st_pool_worker_stuck(pool, w);
+}
+
+static void on_event_timer(struct st_timer *t)
+{
+    struct st_event *ev = ST_CONTAINER_OF(t, struct st_event, timer);
+    struct st_pool *pool = ev->trigger->pool;
+    uint64_t now = st_loop_now(ev->home), end, started;
+    struct st_worker *w;
+    bool waits, over;
+
+    pthread_mutex_lock(&pool->lock);
+    waits = ev->in_queue;
+    w = ev->worker;
+    end = ev->queued_ns + pool->wait_ns;
+    over = waits && end <= now;
+    pthread_mutex_unlock(&pool->lock);
+    if (over && st_pool_withdraw(pool, ev)) {
+        st_metric_add(ev->home->metrics, pool->metrics.timeout, 1);
+        st_event_finish_as(ev, ST_OUTCOME_NO_WORKER);
+    } else if (waits) {
+        st_loop_timer_arm(ev->home, t, wait_step(pool, end > now ? end - now : 0));
+    } else if (pool->event_timeout_ns != 0) {
+        started = atomic_load_explicit(&ev->started_ns, memory_order_relaxed);
+        end = (started != 0 ? started : now) + pool->event_timeout_ns;
+        if (end <= now)
+            timed_out(pool, ev, w);
+        else
+            st_loop_timer_arm(ev->home, t, end - now);
+    }
+}
+
+int st_event_outlive(struct st_event *ev)
+{
+    struct st_pool *pool = ev->trigger->pool;
+    int code = st_event_detach(ev);
+
+    if (code != ST_OK)
+        return code;
+    ev->counted = true;
+    st_metric_add(ev->home->metrics, ev->trigger->metrics.in_flight, 1);
+    st_timer_init(&ev->timer, on_event_timer);
+    if (pool->event_timeout_ns != 0)
+        st_loop_timer_arm(ev->home, &ev->timer, pool->event_timeout_ns);
+    return ST_OK;
+}
+
+/* Submission */
+
+void st_pool_run_inline(struct st_worker *w, struct st_event *ev)
+{
+    ev->worker = w;
+    atomic_store_explicit(&ev->claim, ST_CLAIM_RUNNING, memory_order_relaxed);
+    /* The event is new: this thread has the only reference, the second one is the worker's. */
+    atomic_store_explicit(&ev->refs, 2, memory_order_relaxed);
+    w->runtime->kind->invoke(w, ev, 0);
+}
+
+static void deliver_inline(struct st_loop *loop, struct st_mail *mail)
+{
+    struct st_event *ev = ST_CONTAINER_OF(mail, struct st_event, mail);
+    struct st_pool *pool = ev->trigger->pool;
+    struct st_worker *w = pool->inline_workers[loop->index];
+
+    pthread_mutex_lock(&pool->lock);
+    if (ev->in_queue)
+        pool_dequeue(pool, ev);
+    pthread_mutex_unlock(&pool->lock);
+    if (w != NULL && st_event_claim_start(ev, 0)) {
+        atomic_store_explicit(&ev->started_ns, st_loop_now(loop), memory_order_relaxed);
+        ev->worker = w;
+        w->runtime->kind->invoke(w, ev, 0);
+    } else {
+        st_event_unref(ev);
+    }
+}
+
+/* The loop has no inline worker (numWorkers is smaller than the number of loops): another one has. */
+static void submit_to_inline(struct st_pool *pool, struct st_event *ev)
+{
+    struct st_loop *to = &pool->processor->loops[ev->home->index % pool->worker_count];
+    bool room;
+
+    pthread_mutex_lock(&pool->lock);
+    room = pool->queued < pool->max_queue;
+    if (room) {
+        pool_enqueue(pool, ev, false);
+        ev->queued_ns = st_loop_now(ev->home);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    st_metric_add(ev->home->metrics, pool->metrics.count, 1);
+    if (!room) {
+        st_metric_add(ev->home->metrics, pool->metrics.timeout, 1);
+        st_event_finish_as(ev, ST_OUTCOME_NO_WORKER);
+        return;
+    }
+    st_metric_add(ev->home->metrics, pool->metrics.immediate, 1);
+    st_event_ref(ev);
+    st_loop_post(to, &ev->mail, deliver_inline);
+}
+
+void st_pool_submit(struct st_pool *pool, struct st_event *ev)
+{
+    struct st_metrics_shard *shard = ev->home->metrics;
+    struct st_worker *w;
+    uint32_t a = 0;
+    unsigned idle;
+    bool room = false;
+
+    if (st_event_outlive(ev) != ST_OK) {
+        st_event_finish_as(ev, ST_OUTCOME_NO_MEMORY);
+        return;
+    }
+    ev->pending = true;
+    if (pool->inline_workers != NULL) {
+        submit_to_inline(pool, ev);
+        return;
+    }
+    pthread_mutex_lock(&pool->lock);
+    idle = pool->counts[ST_WORKER_IDLE];
+    w = TAILQ_EMPTY(&pool->queue) ? pool_pick(pool, ev->home) : NULL;
+    if (st_likely(w != NULL)) {
+        a = pool_assign(w, ev);
+    } else {
+        room = pool_has_room(pool, ev);
+        if (room) {
+            ev->queued_ns = st_loop_now(ev->home);
+            pool_enqueue(pool, ev, false);
+        }
+    }
+    pthread_mutex_unlock(&pool->lock);
+    st_metric_add(shard, pool->metrics.count, 1);
+    st_metric_add(shard, pool->metrics.available, 100 * idle / pool->worker_count);
+    if (w != NULL) {
+        st_metric_add(shard, pool->metrics.immediate, 1);
+        hand_over(w, ev, a);
+    } else if (room) {
+        st_loop_timer_arm(ev->home, &ev->timer, wait_step(pool, pool->wait_ns));
+    } else {
+        st_metric_add(shard, pool->metrics.timeout, 1);
+        st_event_finish_as(ev, ST_OUTCOME_NO_WORKER);
+    }
+}
+
+void st_pool_feed(struct st_pool *pool, struct st_worker *w)
+{
+    struct st_event *batch[FEED_BATCH];
+    uint32_t assignments[FEED_BATCH];
+    unsigned n;
+
+    do {
+        uint64_t now = st_loop_now(w->loop);
+        n = 0;
+        pthread_mutex_lock(&pool->lock);
+        while (n < FEED_BATCH && w->credits > 0 && !w->is_inline && !TAILQ_EMPTY(&pool->queue)) {
+            struct st_event *ev = TAILQ_FIRST(&pool->queue);
+            uint64_t waited = now > ev->queued_ns ? now - ev->queued_ns : 0;
+            pool_dequeue(pool, ev);
+            assignments[n] = pool_assign(w, ev);
+            /* Its home loop may time it out and drop it as soon as the lock is open. */
+            st_event_ref(ev);
+            batch[n++] = ev;
+            st_metric_add(w->loop->metrics, pool->metrics.after_wait, 1);
+            st_metric_add(w->loop->metrics, pool->metrics.wait_sum, (int64_t)(waited / 1000));
+            st_metric_observe(w->loop->metrics, pool->metrics.queue_wait, waited, 1);
+        }
+        pthread_mutex_unlock(&pool->lock);
+        for (unsigned i = 0; i < n; i++)
+            w->runtime->kind->invoke(w, batch[i], assignments[i]);
+    } while (n == FEED_BATCH);
+}
+
+static struct st_worker *pool_any_with_credit(struct st_pool *pool)
+{
+    struct st_worker *w = TAILQ_FIRST(&pool->lists[ST_WORKER_IDLE]);
+
+    return w != NULL ? w : TAILQ_FIRST(&pool->lists[ST_WORKER_BUSY]);
+}
+
+void st_pool_resubmit(struct st_pool *pool, struct st_event *ev)
+{
+    struct st_worker *w;
+    uint32_t a = 0;
+
+    pthread_mutex_lock(&pool->lock);
+    ev->queued_ns = st_clock_mono();
+    w = pool_any_with_credit(pool);
+    if (w != NULL)
+        a = pool_assign(w, ev);
+    else
+        pool_enqueue(pool, ev, true);
+    pthread_mutex_unlock(&pool->lock);
+    if (w != NULL)
+        hand_over(w, ev, a);
+    st_event_unref(ev);
+}
+
+bool st_pool_withdraw(struct st_pool *pool, struct st_event *ev)
+{
+    unsigned claim;
+
+    pthread_mutex_lock(&pool->lock);
+    if (ev->in_queue)
+        pool_dequeue(pool, ev);
+    pthread_mutex_unlock(&pool->lock);
+    claim = atomic_load_explicit(&ev->claim, memory_order_relaxed);
+    while ((claim & 3u) == ST_CLAIM_WAITING)
+        if (atomic_compare_exchange_weak_explicit(&ev->claim, &claim,
+                                                  (claim & ~3u) | ST_CLAIM_CANCELLED,
+                                                  memory_order_acq_rel, memory_order_relaxed))
+            return true;
+    return false;
+}
+
+/* Stuck workers */
+
+static void deliver_abandon(struct st_loop *loop, struct st_mail *mail)
+{
+    struct st_worker *w = ST_CONTAINER_OF(mail, struct st_worker, mail);
+
+    (void)loop;
+    w->runtime->kind->abandon(w);
+}
+
+void st_pool_worker_stuck(struct st_pool *pool, struct st_worker *w)
+{
+    struct st_worker *next = NULL;
+    bool replace, is_new;
+
+    pthread_mutex_lock(&pool->lock);
+    is_new = w->state == ST_WORKER_BUSY || w->state == ST_WORKER_FULL
+             || w->state == ST_WORKER_DRAINING;
+    replace = is_new && w->state != ST_WORKER_DRAINING && pool->stuck < pool->worker_count;
+    if (is_new) {
+        st_worker_set_state(w, ST_WORKER_STUCK);
+        pool->stuck++;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    if (!is_new)
+        return;
+    ST_LOG(ST_LOG_ERROR, "processor.pool",
+           replace ? "A worker is stuck past eventTimeout; a new one takes its place"
+                   : "A worker is stuck past eventTimeout and is not replaced any more; /live fails",
+           ST_KV_STR("pool", pool->name), ST_KV_UINT("worker", w->index));
+    st_metric_add(st_processor_shard(pool->processor), pool->metrics.restarts_stuck, 1);
+    if (replace) {
+        next = worker_new(pool, w->index, w->slot, w->loop, false);
+        pool->workers[w->index] = next;
+    }
+    st_loop_post(w->loop, &w->mail, deliver_abandon);
+    if (next != NULL)
+        st_loop_post(next->loop, &next->mail, deliver_spawn);
+}
+
+/* Health */
+
+bool st_pool_is_usable(struct st_pool *pool)
+{
+    bool usable;
+
+    pthread_mutex_lock(&pool->lock);
+    usable = pool->counts[ST_WORKER_IDLE] + pool->counts[ST_WORKER_BUSY]
+                 + pool->counts[ST_WORKER_FULL]
+             > 0;
+    pthread_mutex_unlock(&pool->lock);
+    return usable;
+}
+
+bool st_pool_was_ready(struct st_pool *pool)
+{
+    bool ready;
+
+    pthread_mutex_lock(&pool->lock);
+    ready = pool->readied >= pool->worker_count;
+    pthread_mutex_unlock(&pool->lock);
+    return ready;
+}
+
+bool st_pool_is_live(struct st_pool *pool)
+{
+    bool live;
+
+    pthread_mutex_lock(&pool->lock);
+    live = pool->stuck <= pool->worker_count;
+    pthread_mutex_unlock(&pool->lock);
+    return live;
+}
+
+/* The end */
+
+static void deliver_stop(struct st_loop *loop, struct st_mail *mail)
+{
+    struct st_worker *w = ST_CONTAINER_OF(mail, struct st_worker, mail);
+    bool now;
+
+    pthread_mutex_lock(&w->pool->lock);
+    now = w->state == ST_WORKER_DRAINING && w->running == 0;
+    pthread_mutex_unlock(&w->pool->lock);
+    st_loop_timer_cancel(loop, &w->retry);
+    if (now)
+        w->runtime->kind->stop(w);
+    else if (w->state == ST_WORKER_DEAD)
+        st_processor_notify(w->pool->processor);
+}
+
+void st_pool_stop(struct st_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    pool->draining = true;
+    for (unsigned i = 0; i < pool->worker_count; i++) {
+        struct st_worker *w = pool->workers[i];
+        if (w->state == ST_WORKER_STUCK || w->state == ST_WORKER_DEAD)
+            continue;
+        st_worker_set_state(w, w->state == ST_WORKER_RESTARTING ? ST_WORKER_DEAD
+                                                                : ST_WORKER_DRAINING);
+        st_loop_post(w->loop, &w->mail, deliver_stop);
+    }
+    pthread_mutex_unlock(&pool->lock);
+}
+
+bool st_pool_is_stopped(struct st_pool *pool)
+{
+    bool stopped = true;
+
+    pthread_mutex_lock(&pool->lock);
+    for (unsigned i = 0; i < pool->worker_count; i++)
+        stopped = stopped
+                  && (pool->workers[i]->state == ST_WORKER_DEAD
+                      || pool->workers[i]->state == ST_WORKER_STUCK);
+    pthread_mutex_unlock(&pool->lock);
+    return stopped;
+}
+
+void st_pool_free(struct st_pool *pool)
+{
+    struct st_worker *w;
+
+    if (pool == NULL)
+        return;
+    /* A stuck worker's thread may still come back to its struct: that one is left to the exit. */
+    while ((w = TAILQ_FIRST(&pool->lists[ST_WORKER_DEAD])) != NULL) {
+        TAILQ_REMOVE(&pool->lists[ST_WORKER_DEAD], w, link);
+        free(w);
+    }
+    if (TAILQ_EMPTY(&pool->lists[ST_WORKER_STUCK]))
+        pthread_mutex_destroy(&pool->lock);
+    free(pool->state_gauges);
+    free(pool->inline_workers);
+    free(pool->workers);
+    if (TAILQ_EMPTY(&pool->lists[ST_WORKER_STUCK]))
+        free(pool);
+}

@@ -1,0 +1,159 @@
+#include "processor/worker.h"
+
+#include "processor/core/log.h"
+#include "processor/core/loop.h"
+#include "processor/pool.h"
+#include "processor/processor.h"
+#include "processor/runtime.h"
+
+enum { RETRY_FIRST_MS = 100, RETRY_LAST_MS = 30000 };
+
+#define TO(state) (1u << ST_WORKER_##state)
+
+/* Where each state may go. */
+static const unsigned edges[ST_WORKER_STATES] = {
+    [ST_WORKER_STARTING] = TO(IDLE) | TO(FULL) | TO(RESTARTING) | TO(DRAINING) | TO(DEAD),
+    [ST_WORKER_IDLE] = TO(BUSY) | TO(FULL) | TO(DRAINING) | TO(DEAD),
+    [ST_WORKER_BUSY] = TO(IDLE) | TO(FULL) | TO(DRAINING) | TO(STUCK) | TO(DEAD),
+    [ST_WORKER_FULL] = TO(IDLE) | TO(BUSY) | TO(DRAINING) | TO(STUCK) | TO(DEAD),
+    [ST_WORKER_DRAINING] = TO(DEAD) | TO(STUCK),
+    [ST_WORKER_STUCK] = TO(DEAD),
+    [ST_WORKER_RESTARTING] = TO(STARTING) | TO(DEAD),
+    [ST_WORKER_DEAD] = 0,
+};
+
+static const char *const state_names[ST_WORKER_STATES] = {
+    "starting", "idle", "busy", "full", "draining", "stuck", "restarting", "dead"};
+
+const char *st_worker_state_name(enum st_worker_state state)
+{
+    return state_names[state];
+}
+
+void st_worker_set_state(struct st_worker *w, enum st_worker_state state)
+{
+    struct st_pool *pool = w->pool;
+
+    if (w->state == state)
+        return;
+    ST_ASSERT((edges[w->state] & 1u << state) != 0);
+    TAILQ_REMOVE(&pool->lists[w->state], w, link);
+    pool->counts[w->state]--;
+    w->state = state;
+    /* The one that ran last has the warmest caches: it is the next one to be taken. */
+    TAILQ_INSERT_HEAD(&pool->lists[state], w, link);
+    pool->counts[state]++;
+}
+
+/* Credits and running events decide between IDLE, BUSY and FULL. Under the lock. */
+static void worker_settle(struct st_worker *w)
+{
+    if (w->state == ST_WORKER_STARTING || w->state == ST_WORKER_IDLE || w->state == ST_WORKER_BUSY
+        || w->state == ST_WORKER_FULL)
+        st_worker_set_state(w, w->credits == 0    ? ST_WORKER_FULL
+                               : w->running == 0 ? ST_WORKER_IDLE
+                                                 : ST_WORKER_BUSY);
+}
+
+void st_worker_take_event(struct st_worker *w)
+{
+    ST_ASSERT(w->credits > 0);
+    w->credits--;
+    w->running++;
+    worker_settle(w);
+}
+
+void st_worker_ready(struct st_worker *w, uint32_t credits)
+{
+    struct st_pool *pool = w->pool;
+
+    ST_CHECK(w, ST_WORKER_MAGIC);
+    pthread_mutex_lock(&pool->lock);
+    if (!w->was_ready) {
+        w->was_ready = true;
+        pool->readied++;
+    }
+    w->failures = 0;
+    pthread_mutex_unlock(&pool->lock);
+    if (w->is_inline)
+        pool->inline_workers[w->loop->index] = w;
+    st_worker_credit(w, credits);
+    st_processor_notify(pool->processor);
+}
+
+static void worker_retry(struct st_timer *t)
+{
+    struct st_worker *w = ST_CONTAINER_OF(t, struct st_worker, retry);
+
+    pthread_mutex_lock(&w->pool->lock);
+    st_worker_set_state(w, ST_WORKER_STARTING);
+    pthread_mutex_unlock(&w->pool->lock);
+    w->runtime->kind->spawn(w);
+}
+
+void st_worker_failed(struct st_worker *w, const char *text)
+{
+    struct st_pool *pool = w->pool;
+    uint64_t ms = RETRY_FIRST_MS;
+
+    if (st_processor_phase(pool->processor) == ST_PHASE_STARTING) {
+        st_processor_start_failed(pool->processor, text);
+        return;
+    }
+    pthread_mutex_lock(&pool->lock);
+    st_worker_set_state(w, ST_WORKER_RESTARTING);
+    pthread_mutex_unlock(&pool->lock);
+    for (unsigned i = 0; i < w->failures && ms < RETRY_LAST_MS; i++)
+        ms *= 2;
+    w->failures++;
+    ms = ms / 2 + st_rand_below(&w->loop->rand, ms);
+    ST_LOG(ST_LOG_ERROR, "processor.worker", "A worker did not start; it is tried again",
+           ST_KV_STR("pool", pool->name), ST_KV_UINT("worker", w->index), ST_KV_STR("error", text),
+           ST_KV_UINT("retry_ms", ms));
+    st_timer_init(&w->retry, worker_retry);
+    st_loop_timer_arm(w->loop, &w->retry, ms * ST_MSEC);
+}
+
+void st_worker_event_done(struct st_worker *w, uint64_t duration_ns)
+{
+    struct st_pool *pool = w->pool;
+    bool stop;
+
+    pthread_mutex_lock(&pool->lock);
+    ST_ASSERT(w->running > 0);
+    w->running--;
+    worker_settle(w);
+    stop = w->state == ST_WORKER_DRAINING && w->running == 0;
+    pthread_mutex_unlock(&pool->lock);
+    st_metric_add(w->loop->metrics, w->metrics.duration_sum, (int64_t)(duration_ns / 1000));
+    st_metric_add(w->loop->metrics, w->metrics.duration_count, 1);
+    if (st_unlikely(stop))
+        w->runtime->kind->stop(w);
+}
+
+void st_worker_credit(struct st_worker *w, uint32_t n)
+{
+    struct st_pool *pool = w->pool;
+
+    pthread_mutex_lock(&pool->lock);
+    w->credits += n;
+    worker_settle(w);
+    pthread_mutex_unlock(&pool->lock);
+    st_pool_feed(pool, w);
+}
+
+void st_worker_stopped(struct st_worker *w)
+{
+    struct st_pool *pool = w->pool;
+
+    pthread_mutex_lock(&pool->lock);
+    if (w->state == ST_WORKER_STUCK)
+        pool->stuck--;
+    else
+        pool->stopped++;
+    st_worker_set_state(w, ST_WORKER_DEAD);
+    if (w->is_inline)
+        pool->inline_workers[w->loop->index] = NULL;
+    pthread_mutex_unlock(&pool->lock);
+    st_processor_notify(pool->processor);
+}
