@@ -45,20 +45,28 @@ void st_native_leave(void)
     pthread_rwlock_unlock(&gate);
 }
 
+/* On a loop the event may still lie in its trigger's buffers, and nobody watches its time. False:
+ * no memory for a copy. */
+static bool outlive(struct st_event *ev)
+{
+    struct st_result *r = &ev->result;
+    struct st_slice body = ev->body;
+    uintptr_t at = (uintptr_t)r->body.ptr - (uintptr_t)body.ptr;
+
+    if (st_event_outlive(ev) != ST_OK)
+        return false;
+    if (r->body.len != 0 && body.ptr != NULL && at < body.len)
+        r->body.ptr = ev->body.ptr + at;
+    atomic_store_explicit(&ev->started_ns, ev->arrived_ns, memory_order_relaxed);
+    return true;
+}
+
 stator_token st_native_defer(stator_event *event)
 {
     struct st_event *ev = st_native_from(event);
-    struct st_slice body = ev->body;
-    struct st_result *r = &ev->result;
 
-    /* On a loop the event may still lie in its trigger's buffers; now it outlives them. */
-    if ((ev->flags & ST_EVENT_BORROWS) != 0) {
-        uintptr_t at = (uintptr_t)r->body.ptr - (uintptr_t)body.ptr;
-
-        st_event_detach(ev);
-        if (r->body.len != 0 && body.ptr != NULL && at < body.len)
-            r->body.ptr = ev->body.ptr + at;
-    }
+    if (!ev->counted && !outlive(ev))
+        return 0;
     return st_deferred_issue(st_native_tokens, ev);
 }
 

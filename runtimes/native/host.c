@@ -42,11 +42,11 @@ static struct stator_str host_trigger_name(stator_event *ev)
     return str_of_text(st_native_from(ev)->trigger->name);
 }
 
-#define TEXT_ACCESSOR(field)                             \
- static struct stator_str host_##field(stator_event *ev) \
- {                                                       \
-  return str_of(st_native_from(ev)->field);              \
- }
+#define TEXT_ACCESSOR(field)                                \
+    static struct stator_str host_##field(stator_event *ev) \
+    {                                                       \
+        return str_of(st_native_from(ev)->field);           \
+    }
 
 TEXT_ACCESSOR(method)
 TEXT_ACCESSOR(target)

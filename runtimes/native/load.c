@@ -13,7 +13,7 @@
 
 /* What every version of the struct has. */
 #define HANDLER_MIN_SIZE \
- (offsetof(struct stator_handler_v1, handle) + sizeof(((struct stator_handler_v1 *)0)->handle))
+    (offsetof(struct stator_handler_v1, handle) + sizeof(((struct stator_handler_v1 *)0)->handle))
 
 static bool is_file(const char *path)
 {

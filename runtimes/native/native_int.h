@@ -34,7 +34,7 @@ struct st_native {
 struct st_native_worker {
     int (*handle)(const struct stator_host_v1 *, void *, stator_event *);
     void *user;
-    struct st_worker *w; /* NULL: abandoned, the pool goes on without it */
+    struct st_worker *w;
     const struct st_native_handler *handler;
     struct st_loop *loop; /* w->loop */
     unsigned index;       /* w->index */

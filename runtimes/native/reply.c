@@ -13,9 +13,9 @@ enum { MAX_HEADERS = 1000, MAX_NAME = UINT16_MAX };
 /* What most handlers say, so that it needs no check and no copy. */
 static struct st_slice known_type(struct stator_str s)
 {
-#define KNOWN(text)                              \
- if (memcmp(s.ptr, text, sizeof(text) - 1) == 0) \
- return ST_SLICE(text)
+#define KNOWN(text)                                 \
+    if (memcmp(s.ptr, text, sizeof(text) - 1) == 0) \
+    return ST_SLICE(text)
     switch (s.len) {
     case 9:
         KNOWN("text/html");

@@ -62,6 +62,7 @@ struct thread {
     uint64_t done_head;
     uint32_t held; /* credits granted and not used, plus tasks whose results are not back */
     bool stopping;
+    bool given_up; /* the pool goes on without it */
 
     /* Of the thread */
     uint64_t now_ns;    /* end of the last event; 0: long ago */
@@ -256,43 +257,39 @@ static void free_thread(struct st_garbage *g)
     free(ST_CONTAINER_OF(g, struct thread, garbage));
 }
 
-/* The thread has posted its last mail. Returns its worker, or NULL. */
-static struct st_worker *join(struct thread *t)
+/* The thread has posted its last mail. */
+static void join(struct thread *t)
 {
-    struct st_worker *w = t->base.w;
-
     pthread_join(t->id, NULL);
     st_loop_timer_cancel(t->base.loop, &t->timer);
+    if (!t->given_up)
+        t->base.w->impl = NULL;
     /* Later: its flush may be queued in this pass. */
     st_loop_free_later(t->base.loop, &t->garbage, free_thread);
-    if (w != NULL)
-        w->impl = NULL;
-    return w;
 }
 
 static void on_started(struct st_loop *loop ST_UNUSED, struct st_mail *mail)
 {
     struct thread *t = ST_CONTAINER_OF(mail, struct thread, start_mail);
-    struct st_worker *w;
+    struct st_worker *w = t->base.w;
 
     if (t->failure.code == ST_OK) {
-        if (!t->stopping && t->base.w != NULL) {
+        if (!t->stopping) {
             t->held = 1;
-            st_worker_ready(t->base.w, 1);
+            st_worker_ready(w, 1);
         }
         return;
     }
-    w = join(t);
-    if (w != NULL && t->stopping)
+    join(t);
+    if (t->stopping)
         st_worker_stopped(w);
-    else if (w != NULL)
+    else
         st_worker_failed(w, t->failure.text);
 }
 
 static void finish(struct thread *t, const struct done *d)
 {
-    if (t->base.w != NULL)
-        st_worker_event_done(t->base.w, d->duration_ns);
+    st_worker_event_done(t->base.w, d->duration_ns);
     if (d->how != ANSWERED)
         st_event_unref(d->ev);
     else if (d->ev->home == t->base.loop)
@@ -308,7 +305,7 @@ static void grant(struct thread *t)
     uint64_t fit = mean != 0 ? batch_ns / mean : MAX_CREDITS;
     uint32_t target = fit < 1 ? 1 : fit > MAX_CREDITS ? MAX_CREDITS : (uint32_t)fit, n;
 
-    if (t->base.w == NULL || t->stopping || t->held >= target)
+    if (t->stopping || t->held >= target)
         return;
     n = target - t->held;
     t->held = target;
@@ -341,10 +338,9 @@ static void on_results(struct st_loop *loop ST_UNUSED, struct st_mail *mail)
 static void on_ended(struct st_loop *loop ST_UNUSED, struct st_mail *mail)
 {
     struct thread *t = ST_CONTAINER_OF(mail, struct thread, exit_mail);
-    struct st_worker *w = join(t);
 
-    if (w != NULL)
-        st_worker_stopped(w);
+    join(t);
+    st_worker_stopped(t->base.w);
 }
 
 static void wake(struct thread *t)
@@ -355,17 +351,13 @@ static void wake(struct thread *t)
 
 /* Gives tasks of the ring, which are the loop's again, back to the pool, newest first: each goes to
  * the front of its queue. */
-static void give_back(struct thread *t, struct st_pool *pool, uint64_t from, uint64_t to)
+static void give_back(struct thread *t, uint64_t from, uint64_t to)
 {
     while (to-- != from) {
         const struct task *task = &t->tasks[to % RING_SIZE];
-        unsigned waiting = task->assignment << 2 | ST_CLAIM_WAITING;
 
-        t->held--;
-        if (atomic_compare_exchange_strong_explicit(&task->ev->claim, &waiting,
-                                                    (task->assignment + 1) << 2 | ST_CLAIM_WAITING,
-                                                    memory_order_acq_rel, memory_order_relaxed))
-            st_pool_resubmit(pool, task->ev);
+        if (st_event_recall(task->ev, task->assignment))
+            st_pool_resubmit(t->base.w->pool, task->ev);
         else
             st_event_unref(task->ev); /* withdrawn: answered already */
     }
@@ -376,7 +368,7 @@ static bool may_wait(const struct thread *t)
 {
     uint64_t tail = atomic_load_explicit(&t->tail, memory_order_relaxed);
 
-    return t->base.w != NULL && tail - t->done_head > 1;
+    return !t->given_up && tail - t->done_head > 1;
 }
 
 /* A slow event must not keep the results before it: the thread tells them only after it. */
@@ -413,16 +405,15 @@ void st_native_thread_invoke(struct st_native_worker *nw, struct st_event *ev, u
 void st_native_thread_abandon(struct st_native_worker *nw)
 {
     struct thread *t = thread_of(nw);
-    struct st_pool *pool = nw->w->pool;
     uint64_t head, tail = atomic_load_explicit(&t->tail, memory_order_relaxed);
 
     /* What the thread has not taken by now is ours; it will see the flag and leave. */
     head = atomic_exchange_explicit(&t->head, abandoned, memory_order_acq_rel);
     t->stopping = true; /* no more credits */
     collect(t);
-    nw->w = NULL;
+    t->given_up = true;
     st_loop_timer_cancel(nw->loop, &t->timer);
-    give_back(t, pool, head, tail);
+    give_back(t, head, tail);
     wake(t);
 }
 

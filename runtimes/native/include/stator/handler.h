@@ -28,7 +28,8 @@
  * thread that runs `handle` during `handle`, and nowhere else, but those marked "any thread".
  *
  * Memory: what accessors return belongs to the event and lives until `handle` returns, or, after
- * STATOR_DEFER, until the token is resolved. Texts are {ptr, len}, without a NUL.
+ * STATOR_DEFER, until the token is resolved; on a loop thread only what they return after defer()
+ * lives that long. Texts are {ptr, len}, without a NUL.
  *
  * Changes
  *   1.0  first version
@@ -175,9 +176,10 @@ struct stator_host_v1 {
     int (*on_writable)(stator_event *ev, void (*fn)(stator_event *ev, void *arg), void *arg);
 
     /* Deferred answers: defer() gives a token, handle() returns STATOR_DEFER, and resolve(), on
-     * any thread, gives the result (as from handle()) and for STATOR_OK a reply, which is copied
-     * (NULL: empty, or what reply() said before). Only the first resolve() of a token counts;
-     * later ones, and those after a timeout, return STATOR_GONE. 0: too many deferred events. */
+     * any thread, gives the result (as from handle()) and a reply, which is copied (NULL: what
+     * reply() or fail() said before; for other results than STATOR_OK its status and body count as
+     * those of fail()). Only the first resolve() of a token counts; later ones, and those after a
+     * timeout, return STATOR_GONE. 0: too many deferred events. */
     stator_token (*defer)(stator_event *ev);
     int (*resolve)(stator_token token, int result, const struct stator_reply *reply);
 

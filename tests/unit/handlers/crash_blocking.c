@@ -1,0 +1,3 @@
+/* As crash.c, on worker threads. */
+#define FLAGS 0
+#include "crash.c"

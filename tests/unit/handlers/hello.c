@@ -1,0 +1,16 @@
+/* The smallest handler. */
+#include <stator/handler.h>
+
+static int handle(const struct stator_host_v1 *host, void *user, stator_event *ev)
+{
+    (void)user;
+    return host->reply_text(ev, 200, "Hello, world!");
+}
+
+STATOR_EXPORT const struct stator_handler_v1 stator_handler_v1 = {
+    .abi = STATOR_ABI,
+    .size = sizeof stator_handler_v1,
+    .name = "hello",
+    .flags = STATOR_NONBLOCKING,
+    .handle = handle,
+};
