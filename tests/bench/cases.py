@@ -163,3 +163,11 @@ def run_client(case, place, url, seconds, core):
         return client.read(done.stdout)
     except (ValueError, KeyError):
         return {"total": 0, "req_s": None, "error": (done.stderr or done.stdout).strip()[-300:]}
+
+
+def run_checked(name, scratch, port, seconds, core=None):
+    """ldgen's result for a case; raises if anything was wrong in it."""
+    place = Place(subject.OUT, scratch, port)
+    result = run_client(CASES[name], place, f"http://127.0.0.1:{port}/", seconds, core)
+    assert result["error"] is None and result["reconnects"] == 0, result
+    return result
