@@ -88,6 +88,22 @@ static void test_big_has_own_block(void **state)
     st_arena_release(&a);
 }
 
+static void test_sizes_around_a_block(void **state)
+{
+    struct st_arena a;
+    char *p;
+
+    (void)state;
+    for (size_t size = 2000; size < 2100; size++) {
+        st_arena_init(&a, NULL, 0);
+        p = st_arena_alloc(&a, size);
+        assert_ptr_equal(p, a.blocks + 1);
+        assert_true(a.blocks->size >= size);
+        memset(p, 1, size);
+        st_arena_release(&a);
+    }
+}
+
 static void test_copy(void **state)
 {
     struct st_arena a;
@@ -168,6 +184,7 @@ int main(void)
         cmocka_unit_test(test_zero_bytes),
         cmocka_unit_test(test_block_sizes),
         cmocka_unit_test(test_big_has_own_block),
+        cmocka_unit_test(test_sizes_around_a_block),
         cmocka_unit_test(test_copy),
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_random_sizes_do_not_overlap),

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
+#include <poll.h>
 #include <pthread.h>
 
 #include "processor/core/clock.h"
@@ -455,6 +456,26 @@ static void test_reader_that_left(void **state)
     assert_int_equal(st_log_dropped() - dropped, 10);
 }
 
+/* One record at a time, the next while the writer goes to sleep: none is left lying. */
+static void test_no_record_waits(void **state)
+{
+    struct reader r;
+    int fd = open_log(&r, ST_LOG_CONSOLE, 0);
+
+    (void)state;
+    for (int i = 0; i < 20000; i++) {
+        struct pollfd p = {.fd = r.fd, .events = POLLIN};
+        char text[256];
+
+        ST_LOG(ST_LOG_INFO, "ping", "x");
+        assert_int_equal(poll(&p, 1, 5000), 1);
+        assert_true(read(r.fd, text, sizeof(text)) > 0);
+    }
+    st_log_close();
+    close(fd);
+    close(r.fd);
+}
+
 /* Voluntary context switches of the writer thread. */
 static unsigned long writer_switches(void)
 {
@@ -606,6 +627,7 @@ int main(void)
         cmocka_unit_test(test_non_blocking_sink),
         cmocka_unit_test(test_stalled_sink_does_not_hold_close),
         cmocka_unit_test(test_reader_that_left),
+        cmocka_unit_test(test_no_record_waits),
         cmocka_unit_test(test_idle_writer_sleeps),
         cmocka_unit_test(test_limit),
         cmocka_unit_test(test_limited_macro),

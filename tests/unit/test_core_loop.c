@@ -260,6 +260,12 @@ static void test_timerfd_is_set_lazily(void **state)
     assert_false(loop.timers_changed);
     quick_pass();
     assert_true(timerfd_setting() == set);
+    /* Nor does one that is gone before the pass ends. */
+    st_loop_timer_arm(&loop, &a.timer, ST_SEC);
+    st_loop_timer_cancel(&loop, &a.timer);
+    assert_true(loop.timers_changed);
+    quick_pass();
+    assert_true(timerfd_setting() == set);
     st_loop_timer_arm(&loop, &a.timer, ST_SEC);
     quick_pass();
     assert_true(timerfd_setting() < set);
