@@ -14,12 +14,12 @@ enum { COLLECT_MAX = 4 << 20 };
 struct st_stream {
     pthread_mutex_t lock;
     pthread_cond_t writable;
-    size_t pending;    /* bytes written that the trigger has not sent; under lock */
+    size_t pending;     /* bytes written that the trigger has not sent; under lock */
     unsigned in_flight; /* pieces that have not reached the home loop; under lock */
-    bool closed;       /* under lock */
+    bool closed;        /* under lock */
 
     /* Home loop */
-    bool started; /* the trigger has the head */
+    bool started;                 /* the trigger has the head */
     STAILQ_HEAD(, piece) waiting; /* behind holds */
     void (*on_writable)(struct st_event *ev, void *arg);
     void *arg;
@@ -253,13 +253,21 @@ static void call_writable(struct st_stream *s, struct st_event *ev)
         fn(ev, s->arg);
 }
 
-void st_stream_on_writable(struct st_event *ev, void (*fn)(struct st_event *ev, void *arg),
-                           void *arg)
+void *st_stream_on_writable(struct st_event *ev, void (*fn)(struct st_event *ev, void *arg),
+                            void *arg)
 {
     struct st_stream *s = stream_of(ev);
+    void *before = s->on_writable != NULL ? s->arg : NULL;
+    bool now;
 
+    pthread_mutex_lock(&s->lock);
+    now = s->closed || s->pending <= ST_STREAM_LOW;
+    pthread_mutex_unlock(&s->lock);
     s->on_writable = fn;
     s->arg = arg;
+    if (now)
+        call_writable(s, ev);
+    return before;
 }
 
 void st_stream_sent(struct st_event *ev, size_t n)

@@ -25,10 +25,11 @@ int st_stream_write(struct st_event *ev, struct st_slice bytes) ST_MUST_CHECK;
  * a loop thread. */
 int st_stream_wait(struct st_event *ev, uint64_t wait_ns) ST_MUST_CHECK;
 
-/* fn(ev, arg) runs once on the home loop when the stream falls below the low-water mark or is closed.
- * Home loop. */
-void st_stream_on_writable(struct st_event *ev, void (*fn)(struct st_event *ev, void *arg),
-                           void *arg);
+/* fn(ev, arg) runs once on the home loop when the stream is below the low-water mark or closed: at once
+ * when it is already. Replaces an earlier fn, which will not run; returns its arg, or NULL. Home
+ * loop. */
+void *st_stream_on_writable(struct st_event *ev, void (*fn)(struct st_event *ev, void *arg),
+                            void *arg);
 
 /* Home loop, by the trigger: n bytes have left (or were dropped). */
 void st_stream_sent(struct st_event *ev, size_t n);

@@ -14,7 +14,10 @@
 static int native_load(struct st_runtime *rt, struct st_error *err)
 {
     struct st_native *native = ST_CONTAINER_OF(rt, struct st_native, base);
-    int rc = st_native_load(&native->handler, rt->config->handler, rt->code_dir, err);
+    int rc;
+
+    ST_ASSERT(rt->processor->deferred != NULL);
+    rc = st_native_load(&native->handler, rt->config->handler, rt->code_dir, err);
 
     if (rc != 0)
         return rc;
@@ -91,9 +94,17 @@ static void native_stop(struct st_worker *w)
         return;
     }
     st_native_worker_end(nw);
+    nw->ended = true;
     w->impl = NULL;
-    free(nw);
+    if (nw->waiters == 0)
+        free(nw);
     st_worker_stopped(w);
+}
+
+void st_native_worker_release(struct st_native_worker *nw)
+{
+    if (--nw->waiters == 0 && nw->ended)
+        free(nw);
 }
 
 /* The shared object stays mapped: threads of the handler, thread-local destructors and replies that

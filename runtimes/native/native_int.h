@@ -41,6 +41,8 @@ struct st_native_worker {
     const char *pool_name;
     uint64_t timeout_ns; /* eventTimeout; 0: none */
     bool on_thread;      /* may block */
+    bool ended;          /* inline: fini() was called */
+    unsigned waiters;    /* inline: callbacks of on_writable() on their way */
     struct stator_worker_v1 info;
     stack_t stack, old_stack; /* for the crash report */
 };
@@ -48,7 +50,7 @@ struct st_native_worker {
 /* What this thread is doing, for host functions and the crash report. */
 struct st_native_context {
     struct st_event *ev;
-    const struct st_native_worker *worker;
+    struct st_native_worker *worker;
 };
 
 extern _Thread_local struct st_native_context st_native_context;
@@ -113,7 +115,7 @@ static inline bool st_native_settle(struct st_event *ev, int rc)
 }
 
 /* Runs the handler; as st_native_settle. */
-static inline bool st_native_run(const struct st_native_worker *nw, struct st_event *ev)
+static inline bool st_native_run(struct st_native_worker *nw, struct st_event *ev)
 {
     struct st_native_context *context = &st_native_context, outer = *context;
     int rc;
@@ -129,6 +131,9 @@ static inline bool st_native_run(const struct st_native_worker *nw, struct st_ev
 void st_native_worker_init(struct st_native_worker *nw, struct st_worker *w);
 int st_native_worker_begin(struct st_native_worker *nw);
 void st_native_worker_end(struct st_native_worker *nw);
+
+/* native.c: frees an inline worker that has ended when its last callback is over. */
+void st_native_worker_release(struct st_native_worker *nw);
 
 /* thread.c: a worker on a thread of its own; see st_runtime_kind. */
 void st_native_thread_spawn(struct st_worker *w);

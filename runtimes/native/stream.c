@@ -86,55 +86,63 @@ int st_native_stream_open(stator_event *event, const struct stator_reply *head)
     return st_native_write(event, head->body, head->body_len);
 }
 
-/* A registered callback on its way: to the event's home, where streams are watched, and back to the
- * loop that runs the handler. */
+/* A callback on its way to the event's home, where streams are watched, and back to the loop that
+ * runs the handler. By mail also on one loop, so that it never runs inside the handler. */
 struct waiter {
     struct st_mail mail;
     struct st_event *ev;
-    struct st_loop *loop;
-    const struct st_native_worker *worker;
+    struct st_native_worker *worker;
     void (*fn)(stator_event *ev, void *arg);
     void *arg;
 };
 
-static void waiter_run(struct waiter *wt)
+/* On the worker's loop. */
+static void waiter_free(struct waiter *wt)
 {
-    struct st_native_context outer = st_native_context;
-    struct st_event *ev = wt->ev;
-
-    st_native_context = (struct st_native_context){ev, wt->worker};
-    wt->fn(st_native_event(ev), wt->arg);
-    st_native_context = outer;
+    st_event_unref(wt->ev);
+    st_native_worker_release(wt->worker);
     free(wt);
-    st_event_unref(ev);
 }
 
-static void waiter_back(struct st_loop *loop ST_UNUSED, struct st_mail *mail)
+static void waiter_drop(struct st_loop *loop ST_UNUSED, struct st_mail *mail)
 {
-    waiter_run(ST_CONTAINER_OF(mail, struct waiter, mail));
+    waiter_free(ST_CONTAINER_OF(mail, struct waiter, mail));
 }
 
-static void waiter_writable(struct st_event *ev, void *arg)
+static void waiter_run(struct st_loop *loop ST_UNUSED, struct st_mail *mail)
+{
+    struct waiter *wt = ST_CONTAINER_OF(mail, struct waiter, mail);
+    struct st_native_context outer = st_native_context;
+
+    /* Nothing of the handler runs after fini(). */
+    if (!wt->worker->ended) {
+        st_native_context = (struct st_native_context){wt->ev, wt->worker};
+        wt->fn(st_native_event(wt->ev), wt->arg);
+        st_native_context = outer;
+    }
+    waiter_free(wt);
+}
+
+static void waiter_writable(struct st_event *ev ST_UNUSED, void *arg)
 {
     struct waiter *wt = arg;
 
-    if (wt->loop == ev->home)
-        waiter_run(wt);
-    else
-        st_loop_post(wt->loop, &wt->mail, waiter_back);
+    st_loop_post(wt->worker->loop, &wt->mail, waiter_run);
 }
 
 static void waiter_at_home(struct st_loop *loop ST_UNUSED, struct st_mail *mail)
 {
     struct waiter *wt = ST_CONTAINER_OF(mail, struct waiter, mail);
+    struct waiter *before = st_stream_on_writable(wt->ev, waiter_writable, wt);
 
-    st_stream_on_writable(wt->ev, waiter_writable, wt);
+    if (before != NULL)
+        st_loop_post(before->worker->loop, &before->mail, waiter_drop);
 }
 
 int st_native_on_writable(stator_event *event, void (*fn)(stator_event *ev, void *arg), void *arg)
 {
     struct st_event *ev = st_native_from(event);
-    const struct st_native_worker *nw = st_native_context.worker;
+    struct st_native_worker *nw = st_native_context.worker;
     struct waiter *wt;
 
     if (fn == NULL || !ev->result.streamed || nw == NULL || nw->on_thread)
@@ -142,12 +150,10 @@ int st_native_on_writable(stator_event *event, void (*fn)(stator_event *ev, void
     wt = st_try_malloc(sizeof *wt);
     if (wt == NULL)
         return STATOR_NOMEM;
-    *wt = (struct waiter){.ev = ev, .loop = nw->loop, .worker = nw, .fn = fn, .arg = arg};
+    *wt = (struct waiter){.ev = ev, .worker = nw, .fn = fn, .arg = arg};
+    nw->waiters++;
     /* The event may be answered, and its token gone, before the stream can be written to again. */
     st_event_ref(ev);
-    if (ev->home == nw->loop)
-        st_stream_on_writable(ev, waiter_writable, wt);
-    else
-        st_loop_post(ev->home, &wt->mail, waiter_at_home);
+    st_loop_post(ev->home, &wt->mail, waiter_at_home);
     return STATOR_DONE;
 }

@@ -426,18 +426,16 @@ void st_native_thread_stop(struct st_native_worker *nw)
     wake(t);
 }
 
-/* Signals go to the main thread; those of faults come to the thread that made them. */
+/* As on loops: faults stay with the thread that caused them, profilers sample every thread. */
 static int create(struct thread *t)
 {
+    static const int kept[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGPROF};
     sigset_t block, old;
     int rc;
 
     sigfillset(&block);
-    sigdelset(&block, SIGSEGV);
-    sigdelset(&block, SIGBUS);
-    sigdelset(&block, SIGABRT);
-    sigdelset(&block, SIGFPE);
-    sigdelset(&block, SIGILL);
+    for (size_t i = 0; i < ST_ARRAY_LEN(kept); i++)
+        sigdelset(&block, kept[i]);
     pthread_sigmask(SIG_SETMASK, &block, &old);
     rc = pthread_create(&t->id, NULL, thread_main, t);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
