@@ -3,6 +3,7 @@
 #ifndef PROCESSOR_PROCESSOR_H
 #define PROCESSOR_PROCESSOR_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "processor/config/config.h"
@@ -14,6 +15,7 @@
 
 struct st_admin;
 struct st_deferred_table;
+struct st_loop_task;
 struct st_pool;
 struct st_runtime;
 struct st_trigger;
@@ -22,6 +24,19 @@ enum st_phase { ST_PHASE_STARTING, ST_PHASE_READY, ST_PHASE_DRAINING, ST_PHASE_S
 
 struct st_processor {
     const struct st_config *config;
+    struct st_error start_error; /* under start_lock; code 0: none */
+    pthread_mutex_t start_lock;
+    struct st_mail notify_mail;
+    _Atomic bool notified;
+    struct st_loop_task *tasks; /* one a loop: open, drain, close */
+    unsigned opened;            /* loops whose triggers are open */
+    unsigned closed;            /* loops whose triggers are closed */
+    _Atomic unsigned drained;   /* triggers times loops */
+    bool opening, stopping_workers, closing, cut_short, has_log;
+    unsigned loops_started;
+    struct event signal_event;
+    int signal_fd;
+    struct st_timer drain_timer;
     struct st_topology topology;
     struct st_slots slots;
     struct st_loop main_loop; /* signals, supervision, admin */

@@ -15,7 +15,7 @@ enum { LOOP_MAGIC = 0x5701100b };
 static _Thread_local struct st_loop *current_loop; /* that runs on this thread */
 
 /* Runs what is queued for the end of the pass. What flushing or freeing queues runs as well. */
-static void loop_settle(struct st_loop *loop)
+void st_loop_settle(struct st_loop *loop)
 {
     struct st_flush *f;
     struct st_garbage *g;
@@ -149,13 +149,13 @@ void st_loop_pass(struct st_loop *loop)
 {
     /* Left by set-up code: must not wait for the first event. */
     if (st_unlikely(!loop_is_settled(loop)))
-        loop_settle(loop);
+        st_loop_settle(loop);
     if (st_unlikely(loop->timers_changed))
         loop_program_timer(loop);
     loop->clock_valid = false;
     event_base_loop(loop->base, EVLOOP_ONCE);
     if (!loop_is_settled(loop))
-        loop_settle(loop);
+        st_loop_settle(loop);
     loop->clock_valid = false;
     loop->passes++;
 }
@@ -236,7 +236,7 @@ void st_loop_close(struct st_loop *loop)
 {
     ST_CHECK(loop, LOOP_MAGIC);
     ST_ASSERT(!loop->has_thread);
-    loop_settle(loop);
+    st_loop_settle(loop);
     event_del(&loop->mail_event);
     event_del(&loop->timer_event);
     event_base_free(loop->base);

@@ -105,6 +105,12 @@ static void conn_readable(evutil_socket_t fd, short what, void *arg)
     }
 }
 
+void st_conn_read_now(struct st_conn *c)
+{
+    if (c->reading)
+        conn_readable(c->fd, EV_READ, c);
+}
+
 static void conn_writable(evutil_socket_t fd, short what, void *arg)
 {
     struct st_conn *c = arg;

@@ -83,6 +83,9 @@ static inline void st_conn_send_later(struct st_conn *c)
 void st_conn_pause(struct st_conn *c);
 void st_conn_resume(struct st_conn *c);
 
+/* Reads what has arrived, without waiting for the loop to tell. */
+void st_conn_read_now(struct st_conn *c);
+
 /* proto->expired will be called at this time unless it is moved; 0: never. O(1), and free of
  * timer work while the deadline only moves later. */
 static inline void st_conn_set_deadline(struct st_conn *c, uint64_t at_ns)

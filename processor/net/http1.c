@@ -6,7 +6,7 @@
 
 #include "processor/net/http1_int.h"
 
-enum { STARVE_RETRY_MS = 20, STARVE_LIMIT_S = 5, HEAD_ROOM = 512 };
+enum { STARVE_RETRY_MS = 20, STARVE_LIMIT_S = 5, HEAD_ROOM = 512, FRESH_GRACE_MS = 500 };
 
 static const struct st_exchange_ops http1_ops;
 
@@ -409,6 +409,7 @@ void st_http1_request(struct st_http1 *h)
 
     h->cur = NULL;
     h->in_body = false;
+    h->served = true;
     h->want_continue = false;
     if (st_unlikely(!x->keep_alive))
         h->stop_parsing = true;
@@ -634,8 +635,14 @@ void st_http1_retry_starved(struct st_timer *t)
         st_loop_timer_arm(net->loop, t, STARVE_RETRY_MS * ST_MSEC);
 }
 
+static bool is_idle(const struct st_http1 *h)
+{
+    return h->outstanding == 0 && h->cur == NULL && h->carry == NULL && h->conn.out.bytes == 0;
+}
+
 void st_http_server_drain(struct st_http_server *server, bool close_idle)
 {
+    uint64_t now = st_loop_now(server->net->loop);
     struct st_http1 *h, *next;
 
     server->closing = true;
@@ -643,8 +650,15 @@ void st_http_server_drain(struct st_http_server *server, bool close_idle)
         return;
     for (h = TAILQ_FIRST(&server->sessions); h != NULL; h = next) {
         next = TAILQ_NEXT(h, link);
-        if (h->outstanding == 0 && h->cur == NULL && h->carry == NULL && h->conn.out.bytes == 0)
+        if (!is_idle(h))
+            continue;
+        st_conn_read_now(&h->conn);
+        if (h->conn.closed || !is_idle(h))
+            continue;
+        if (h->served)
             st_conn_close(&h->conn);
+        else
+            st_conn_set_deadline_earlier(&h->conn, now + FRESH_GRACE_MS * ST_MSEC);
     }
 }
 

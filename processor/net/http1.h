@@ -59,6 +59,7 @@ struct st_http1 {
     bool backlogged;      /* parsing stopped: pipeline full or output high */
     bool want_continue;   /* cur waits for 100 Continue */
     bool head_timed;      /* the header deadline is running */
+    bool served;          /* had a whole request */
     bool starved;         /* on net->starved: waits for body memory */
     unsigned reject;      /* status that ends the session once all are answered; 0: none */
     uint64_t starved_since_ns;
@@ -68,7 +69,8 @@ struct st_http1 {
 /* Starts a session on an accepted socket. */
 void st_http1_accept(struct st_http_server *server, int fd, const struct st_peer *peer);
 
-/* Drain: closes idle sessions, marks the others. */
+/* Drain: replies carry Connection: close from now on. close_idle: requests that have arrived are read,
+ * then idle sessions are closed; those without any request yet get half a second for it. */
 void st_http_server_drain(struct st_http_server *server, bool close_idle);
 
 /* Closes all sessions at once. */
