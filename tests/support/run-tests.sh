@@ -18,8 +18,8 @@ build() {
     local log=$reports/build-$1.log flags=()
     [[ ${CI:-} != true ]] || flags=(-DST_WERROR=ON)
     if ! { cmake --preset "$1" "${flags[@]}" &&
-        cmake --build --preset "$1" -j "$jobs"; } >"$log" 2>&1; then
-        grep -vE '^\[[0-9]+/[0-9]+\] (Building|Linking)' "$log" | tail -n 200
+        cmake --build --preset "$1" -j "$jobs" -- -k 0; } >"$log" 2>&1; then
+        grep -vE '^\[[0-9]+/[0-9]+\] |^[^ ]*/(cc|gcc|clang|ccache) |^--' "$log" | tail -n 200
         return 1
     fi
     grep -A6 -E 'warning:' "$log" || true
