@@ -289,8 +289,8 @@ static void register_own(struct st_processor *p)
     st_labels_own(&labels, p, NULL);
     st_metric_register_fn(ST_METRIC_BODY_BYTES, labels.items, body_bytes, p);
     st_metric_register_fn(ST_METRIC_LOGS_DROPPED, labels.items, logs_dropped, NULL);
-    st_labels_add(&labels, "version", ST_VERSION);
-    st_labels_add(&labels, "commit", ST_COMMIT);
+    st_labels_add(&labels, "version", STATOR_VERSION);
+    st_labels_add(&labels, "commit", STATOR_COMMIT);
     st_metric_set(p->main_loop.metrics, st_metric_register(ST_METRIC_BUILD_INFO, labels.items), 1);
 }
 
