@@ -190,6 +190,8 @@ bool st_deferred_close(struct st_deferred_table *t, struct st_event *ev)
     struct entry *e;
     uint32_t token;
 
+    if (t == NULL)
+        return false;
     pthread_mutex_lock(&t->lock);
     token = atomic_exchange_explicit(&ev->token, TOKEN_CLOSED, memory_order_relaxed);
     returned = token == TOKEN_RESOLVED;

@@ -52,7 +52,7 @@ int st_deferred_resolve(struct st_deferred_table *t, uint64_t token,
 /* The event is over without its token, which dies: home loop, when it answers without a result
  * (timeout, client gone), or the handler's thread, when it returned a result in spite of the token.
  * Later issues fail. True: the handler had returned, so no worker is busy with the event. May be
- * repeated. */
+ * repeated. Without a table: false. */
 bool st_deferred_close(struct st_deferred_table *t, struct st_event *ev);
 
 /* Tokens that are alive. */

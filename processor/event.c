@@ -178,7 +178,8 @@ void st_event_finish(struct st_event *ev, const struct st_result *result)
     ev->answered = true;
     if (st_unlikely(st_timer_armed(&ev->timer)))
         st_loop_timer_cancel(ev->home, &ev->timer);
-    if (st_unlikely(ev->token != 0))
+    /* Without a result a handler may still be about to ask for a token. */
+    if (st_unlikely(ev->token != 0 || !ev->has_result))
         st_deferred_close(ev->trigger->processor->deferred, ev);
     event_count(ev, result->outcome);
     if (st_unlikely(has_stream(ev))) {
