@@ -131,6 +131,21 @@ void st_worker_event_done(struct st_worker *w, uint64_t duration_ns)
         w->runtime->kind->stop(w);
 }
 
+uint32_t st_worker_retreat(struct st_worker *w, uint32_t events)
+{
+    struct st_pool *pool = w->pool;
+    uint32_t unused;
+
+    pthread_mutex_lock(&pool->lock);
+    ST_ASSERT(w->running > events);
+    w->running -= events;
+    unused = w->credits;
+    w->credits = 0;
+    worker_settle(w);
+    pthread_mutex_unlock(&pool->lock);
+    return unused;
+}
+
 void st_worker_credit(struct st_worker *w, uint32_t n)
 {
     struct st_pool *pool = w->pool;

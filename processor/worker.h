@@ -74,6 +74,11 @@ void st_worker_failed(struct st_worker *w, const char *text);
  * statistics. Grants nothing. */
 void st_worker_event_done(struct st_worker *w, uint64_t duration_ns);
 
+/* Its runtime has taken `events` back that it had not begun (st_event_recall), because it is slow just
+ * now: they don't run here any more, and the credits that it has left are withdrawn. Returns how many
+ * those were. On w->loop, before the events are resubmitted. */
+uint32_t st_worker_retreat(struct st_worker *w, uint32_t events);
+
 /* Grants n more credits; on w->loop. Hands it the oldest waiting events at once. */
 void st_worker_credit(struct st_worker *w, uint32_t n);
 

@@ -26,8 +26,9 @@ enum {
  * others, without being the worse for it. */
 static const uint64_t batch_ns = 50000;
 
-/* When the loop looks for results by itself while several tasks are in the thread. */
-static const uint64_t late_ns = 2 * ST_MSEC;
+/* An event that takes this long is slow: what waits behind it, and results that wait for it, are
+ * looked after by the loop. */
+static const uint64_t slow_ns = 2 * ST_MSEC;
 
 /* Flag in `head`: the thread takes nothing any more. */
 static const uint64_t abandoned = 1ull << 63;
@@ -60,7 +61,9 @@ struct thread {
     struct st_flush flush;
     struct st_timer timer;
     uint64_t done_head;
-    uint32_t held; /* credits granted and not used, plus tasks whose results are not back */
+    uint64_t head_seen; /* when the timer was armed */
+    uint32_t inside;    /* tasks whose results are not back */
+    uint32_t held;      /* those, plus credits granted and not used */
     bool stopping;
     bool given_up; /* the pool goes on without it */
 
@@ -321,6 +324,7 @@ static void collect(struct thread *t)
     while (t->done_head != tail) {
         struct done d = t->dones[t->done_head++ % RING_SIZE];
 
+        t->inside--;
         t->held--;
         finish(t, &d);
     }
@@ -363,22 +367,38 @@ static void give_back(struct thread *t, uint64_t from, uint64_t to)
     }
 }
 
-/* True while a result may wait beside an event that runs. */
-static bool may_wait(const struct thread *t)
+/* Takes back what waits behind a slow event, so that other workers can have it. */
+static void rescue(struct thread *t)
 {
-    uint64_t tail = atomic_load_explicit(&t->tail, memory_order_relaxed);
+    uint64_t tail = atomic_load_explicit(&t->tail, memory_order_relaxed), head = t->head_seen;
+    uint32_t n = (uint32_t)(tail - head);
 
-    return !t->given_up && tail - t->done_head > 1;
+    if (head == tail || !atomic_compare_exchange_strong_explicit(
+                            &t->head, &head, tail, memory_order_acq_rel, memory_order_relaxed))
+        return;
+    t->inside -= n;
+    t->held -= n + st_worker_retreat(t->base.w, n);
+    give_back(t, head, tail);
 }
 
-/* A slow event must not keep the results before it: the thread tells them only after it. */
+/* Several tasks are in the thread: arms the timer that looks after them. */
+static void watch(struct thread *t)
+{
+    if (t->given_up || t->inside < 2 || st_timer_armed(&t->timer))
+        return;
+    t->head_seen = atomic_load_explicit(&t->head, memory_order_relaxed);
+    st_loop_timer_arm(t->base.loop, &t->timer, slow_ns);
+}
+
 static void on_timer(struct st_timer *timer)
 {
     struct thread *t = ST_CONTAINER_OF(timer, struct thread, timer);
 
+    /* The thread tells results only when it has no task, or between two. */
     collect(t);
-    if (may_wait(t))
-        st_loop_timer_arm(t->base.loop, &t->timer, late_ns);
+    if (t->inside > 1 && !t->given_up)
+        rescue(t);
+    watch(t);
 }
 
 /* Once a pass, however many tasks it brought. */
@@ -387,8 +407,7 @@ static void on_flush(struct st_flush *flush)
     struct thread *t = ST_CONTAINER_OF(flush, struct thread, flush);
 
     wake(t);
-    if (may_wait(t) && !st_timer_armed(&t->timer))
-        st_loop_timer_arm(t->base.loop, &t->timer, late_ns);
+    watch(t);
 }
 
 void st_native_thread_invoke(struct st_native_worker *nw, struct st_event *ev, uint32_t assignment)
@@ -396,7 +415,8 @@ void st_native_thread_invoke(struct st_native_worker *nw, struct st_event *ev, u
     struct thread *t = thread_of(nw);
     uint64_t tail = atomic_load_explicit(&t->tail, memory_order_relaxed);
 
-    ST_ASSERT(tail - t->done_head < RING_SIZE);
+    ST_ASSERT(t->inside < RING_SIZE);
+    t->inside++;
     t->tasks[tail % RING_SIZE] = (struct task){ev, assignment};
     atomic_store_explicit(&t->tail, tail + 1, memory_order_release);
     st_loop_flush_later(nw->loop, &t->flush);
