@@ -1,4 +1,5 @@
-/* Slots: the resource a worker is bound to at its start. Today CPU slots; GPU slots come beside them. */
+/* Slots: the resource a worker is bound to at its start. Today CPU slots; GPU slots come beside
+ * them. */
 #ifndef PROCESSOR_SLOT_H
 #define PROCESSOR_SLOT_H
 
@@ -11,11 +12,11 @@
 
 /* What the machine lets this process use. */
 struct st_topology {
-    cpu_set_t cpus;         /* sched_getaffinity at start */
-    unsigned cpu_count;     /* in cpus */
-    double cpu_quota;       /* CPUs that the cgroup grants; 0: no quota */
-    uint64_t memory_limit;  /* bytes: cgroup's limit or the machine's memory */
-    unsigned numa_count;    /* NUMA nodes that hold one of the cpus; at least 1 */
+    cpu_set_t cpus;               /* sched_getaffinity at start */
+    unsigned cpu_count;           /* in cpus */
+    double cpu_quota;             /* CPUs that the cgroup grants; 0: no quota */
+    uint64_t memory_limit;        /* bytes: cgroup's limit or the machine's memory */
+    unsigned numa_count;          /* NUMA nodes that hold one of the cpus; at least 1 */
     int numa_of_cpu[CPU_SETSIZE]; /* -1: unknown */
 };
 
@@ -35,7 +36,8 @@ struct st_slots {
     bool exclusive; /* every slot's CPUs are its own */
 };
 
-/* Looks at affinity, cgroup v1 or v2, and hwloc. root is "" (tests: a folder with sys/ and proc/). */
+/* Looks at affinity, cgroup v1 or v2, and hwloc. root is "" (tests: a folder with sys/ and proc/).
+ */
 int st_topology_read(struct st_topology *t, const char *root, struct st_error *err) ST_MUST_CHECK;
 
 /* I/O loops for this topology: the CPU limit rounded up, at most 64, at least 1. */
@@ -46,6 +48,9 @@ unsigned st_topology_loops(const struct st_topology *t);
 int st_slots_plan(struct st_slots *out, const struct st_topology *t, unsigned workers,
                   enum st_pin pin, struct st_error *err) ST_MUST_CHECK;
 void st_slots_free(struct st_slots *slots);
+
+/* Writes "0-3,8"; the end is "..." where it does not fit. */
+void st_cpu_list(const cpu_set_t *cpus, char *text, size_t n);
 
 /* Binds the calling thread as the slot says. */
 int st_slot_bind_thread(const struct st_slot *slot, struct st_error *err) ST_MUST_CHECK;

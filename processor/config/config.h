@@ -18,8 +18,8 @@ struct st_env_var {
 struct st_trigger_config {
     const char *name; /* key of the map unless `name` says otherwise */
     const struct st_trigger_kind *kind;
-    int64_t num_workers; /* 0: absent (one; NONBLOCKING handlers: one a loop) */
-    uint64_t wait_ns;    /* workerAvailabilityTimeoutMilliseconds, default 10 s */
+    int64_t num_workers;        /* 0: absent (one; NONBLOCKING handlers: one a loop) */
+    uint64_t wait_ns;           /* workerAvailabilityTimeoutMilliseconds, default 10 s */
     const char *allocator_name; /* "" : a pool of its own */
     uint64_t stop_ns;           /* workerTerminationTimeout, default 10 s */
     const char *url;            /* "": the kind's default */
@@ -56,11 +56,12 @@ struct st_function_config {
     struct st_own_config own;
     struct st_trigger_config *triggers;
     size_t trigger_count;
+    int disable_default_http; /* -1: not given, the platform decides */
 };
 
 struct st_endpoint_config {
     bool enabled;
-    bool configured; /* named in a file: a taken port is fatal */
+    bool configured; /* by a platform file, or a container's paths: a taken port is fatal */
     const char *listen_address;
 };
 
@@ -68,13 +69,14 @@ struct st_platform_config {
     struct st_endpoint_config web_admin, health, metrics;
     int log_level;    /* enum st_log_level */
     int log_encoding; /* enum st_log_encoding */
+    bool disable_default_http;
 };
 
 struct st_config {
     struct st_function_config function;
     struct st_platform_config platform;
-    const char *file;     /* the function's, for messages; "" when there is none */
-    const char *code_dir; /* where the handler is looked for */
+    const char *file;                /* the function's, for messages; "" when there is none */
+    const char *code_dir;            /* where the handler is looked for */
     struct st_config_memory *memory; /* private */
 };
 
@@ -86,7 +88,8 @@ struct st_config_args {
 };
 
 /* Reads, checks and completes everything. On failure returns a negative code, all faults have been
- * written to stderr, one a line as file:line:column, and *out is empty. Kinds come from registry.h. */
+ * written to stderr, one a line as file:line:column, and *out is empty. Kinds come from registry.h.
+ */
 int st_config_load(struct st_config *out, const struct st_config_args *args) ST_MUST_CHECK;
 void st_config_free(struct st_config *config);
 

@@ -1,0 +1,309 @@
+/* function.yaml: the rules that tables can't express, and the struct that comes out. */
+#include <stdio.h>
+#include <string.h>
+
+#include "processor/config/function_table.h"
+#include "processor/config/names.h"
+#include "processor/config/reader.h"
+#include "processor/config/schema.h"
+#include "processor/runtime.h"
+#include "processor/trigger.h"
+
+static bool names_it(const char *name, const char *const *aliases, struct st_slice wanted)
+{
+    if (st_slice_eq(st_slice_of(name), wanted))
+        return true;
+    for (; aliases != NULL && *aliases != NULL; aliases++) {
+        if (st_slice_eq(st_slice_of(*aliases), wanted))
+            return true;
+    }
+    return false;
+}
+
+const struct st_trigger_kind *st_trigger_kind_find(const struct st_trigger_kind *const *kinds,
+                                                   struct st_slice name)
+{
+    for (; *kinds != NULL; kinds++) {
+        if (names_it((*kinds)->name, (*kinds)->aliases, name))
+            return *kinds;
+    }
+    return NULL;
+}
+
+const struct st_runtime_kind *st_runtime_kind_find(const struct st_runtime_kind *const *kinds,
+                                                   struct st_slice name)
+{
+    for (; *kinds != NULL; kinds++) {
+        if (names_it((*kinds)->name, (*kinds)->aliases, name))
+            return *kinds;
+    }
+    return NULL;
+}
+
+/* ---- kinds that are not there ---- */
+
+/* Names that Nuclio gives a meaning; who uses one needs another build, not another spelling. */
+static const char *const nuclio_triggers[] = {
+    "http",        "cron",           "kafka",     "kafka-cluster",
+    "rabbit-mq",   "rabbitMq",       "nats",      "mqtt",
+    "iotCoreMqtt", "kinesis",        "pubsub",    "eventhub",
+    "v3ioStream",  "v3ioItemPoller", "kickstart", NULL};
+static const char *const nuclio_runtimes[] = {"python",     "golang", "nodejs", "java",
+                                              "dotnetcore", "ruby",   "shell",  NULL};
+
+enum { MAX_KINDS = 32 };
+
+/* The names of one kind of plug-in that this build has. */
+struct choice {
+    const char *names[MAX_KINDS];
+    size_t count;
+    const char *const *known; /* to Nuclio */
+};
+
+static void unknown_kind(struct st_reader *r, const void *field, const char *path,
+                         struct st_slice wanted, const struct choice *choice)
+{
+    struct st_nearest nearest;
+    char list[256] = "";
+    size_t len = 0;
+    bool later = false;
+
+    st_nearest_init(&nearest, wanted);
+    for (size_t i = 0; i < choice->count && len < sizeof(list); i++) {
+        st_nearest_try(&nearest, choice->names[i]);
+        len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%s", i > 0 ? ", " : "",
+                                choice->names[i]);
+    }
+    for (const char *const *name = choice->known; *name != NULL; name++)
+        later |= st_slice_eq(st_slice_of(*name), wanted);
+    if (nearest.name == NULL && choice->count > 0)
+        nearest.name = choice->names[0];
+    st_reader_error(r, field, (struct st_node){.line = 1, .column = 1},
+                    "%s: found \"%.*s\"%s, expected one of %s, for example \"%s\"", path,
+                    (int)wanted.len, wanted.ptr,
+                    later ? ", which is not supported by this build yet" : "", list,
+                    nearest.name != NULL ? nearest.name : "");
+}
+
+/* ---- triggers ---- */
+
+static const struct st_option no_options[] = {{.name = NULL}};
+
+/* Fills the struct of a kind from its table; the node may be nothing. */
+static void *read_attributes(struct st_reader *r, const struct st_option *table, size_t size,
+                             struct st_node node, const struct st_path *path)
+{
+    void *attributes = st_config_alloc(r->mem, size > 0 ? size : 1);
+
+    st_reader_fill(r, table != NULL ? table : no_options, attributes, node, path);
+    return attributes;
+}
+
+/* Paths of spec.triggers.<key>.<member> for the reader. */
+struct trigger_path {
+    struct st_path spec, triggers, trigger, member;
+};
+
+static const struct st_path *trigger_path(struct trigger_path *p, const char *key,
+                                          const char *member)
+{
+    p->spec = (struct st_path){.name = ST_SLICE("spec")};
+    p->triggers = (struct st_path){.up = &p->spec, .name = ST_SLICE("triggers")};
+    p->trigger = (struct st_path){.up = &p->triggers, .name = st_slice_of(key)};
+    p->member = (struct st_path){.up = &p->trigger, .name = st_slice_of(member)};
+    return &p->member;
+}
+
+static void finish_trigger(struct st_reader *r, struct st_raw_trigger *raw,
+                           const struct st_config_env *env)
+{
+    struct choice choice = {.known = nuclio_triggers};
+    struct trigger_path path;
+    struct st_node place = {0};
+
+    st_reader_was_set(r, raw, &place);
+    raw->c.line = place.line;
+    raw->c.column = place.column;
+    raw->c.name = raw->name != NULL && raw->name[0] != '\0' ? raw->name : raw->key;
+    if (!st_reader_was_set(r, &raw->c.num_workers, NULL))
+        raw->c.num_workers = raw->max_workers;
+    if (!st_reader_was_set(r, &raw->kind, NULL))
+        return; /* told as missing */
+    raw->c.kind = st_trigger_kind_find(env->trigger_kinds, st_slice_of(raw->kind));
+    if (raw->c.kind == NULL) {
+        for (; choice.count < MAX_KINDS && env->trigger_kinds[choice.count] != NULL; choice.count++)
+            choice.names[choice.count] = env->trigger_kinds[choice.count]->name;
+        unknown_kind(r, &raw->kind, st_config_printf(r->mem, "spec.triggers.%s.kind", raw->key),
+                     st_slice_of(raw->kind), &choice);
+        return;
+    }
+    raw->c.attributes =
+        read_attributes(r, raw->c.kind->attributes, raw->c.kind->attributes_size, raw->attributes,
+                        trigger_path(&path, raw->key, "attributes"));
+}
+
+static bool is_http(const struct st_trigger_kind *kind)
+{
+    return kind != NULL && strcmp(kind->name, "http") == 0;
+}
+
+/* Rules between triggers: one http trigger, names once. */
+static void check_triggers(struct st_reader *r, const struct st_raw_function *raw)
+{
+    const struct st_raw_trigger *http = NULL;
+
+    for (size_t i = 0; i < raw->trigger_count; i++) {
+        const struct st_raw_trigger *t = &raw->triggers[i];
+        struct st_node place = {.line = t->c.line, .column = t->c.column};
+
+        if (is_http(t->c.kind) && http != NULL)
+            st_reader_error(r, &t->kind, place,
+                            "spec.triggers.%s.kind: found a second http trigger, expected one "
+                            "(the first is \"%s\")",
+                            t->key, http->key);
+        else if (is_http(t->c.kind))
+            http = t;
+        for (size_t j = 0; j < i; j++) {
+            if (strcmp(raw->triggers[j].c.name, t->c.name) == 0) {
+                st_reader_error(r, &t->name, place,
+                                "spec.triggers.%s.name: found \"%s\" a second time, expected "
+                                "another name",
+                                t->key, t->c.name);
+                break;
+            }
+        }
+    }
+}
+
+static void finish_triggers(struct st_reader *r, struct st_raw_function *raw,
+                            const struct st_config_env *env)
+{
+    struct st_function_config *f = &raw->f;
+
+    f->triggers = st_config_alloc(r->mem, raw->trigger_count * sizeof(f->triggers[0]));
+    f->trigger_count = raw->trigger_count;
+    for (size_t i = 0; i < raw->trigger_count; i++) {
+        finish_trigger(r, &raw->triggers[i], env);
+        f->triggers[i] = raw->triggers[i].c;
+    }
+    check_triggers(r, raw);
+}
+
+/* ---- the function ---- */
+
+static void finish_runtime(struct st_reader *r, struct st_raw_function *raw,
+                           const struct st_config_env *env)
+{
+    struct st_path spec = {.name = ST_SLICE("spec")};
+    struct st_path path = {.up = &spec, .name = ST_SLICE("runtimeAttributes")};
+    struct choice choice = {.known = nuclio_runtimes};
+    const char *colon = strchr(raw->runtime, ':');
+    struct st_slice name = st_slice_of(raw->runtime);
+    const struct st_runtime_kind *kind;
+
+    if (!st_reader_was_set(r, &raw->runtime, NULL))
+        return; /* told as missing */
+    if (colon != NULL)
+        name.len = (size_t)(colon - raw->runtime);
+    kind = st_runtime_kind_find(env->runtime_kinds, name);
+    raw->f.runtime = kind;
+    if (kind == NULL) {
+        for (; choice.count < MAX_KINDS && env->runtime_kinds[choice.count] != NULL; choice.count++)
+            choice.names[choice.count] = env->runtime_kinds[choice.count]->name;
+        unknown_kind(r, &raw->runtime, "spec.runtime", name, &choice);
+        return;
+    }
+    raw->f.runtime_attributes =
+        read_attributes(r, kind->attributes, kind->attributes_size, raw->runtime_attributes, &path);
+}
+
+static const char *project_of(const struct st_raw_function *raw)
+{
+    for (size_t i = 0; i < raw->labels.count; i++) {
+        if (strcmp(raw->labels.items[i].name, "nuclio.io/project-name") == 0)
+            return raw->labels.items[i].value;
+    }
+    return "default";
+}
+
+static void apply_rules(struct st_reader *r, struct st_raw_function *raw,
+                        const struct st_config_env *env)
+{
+    finish_runtime(r, raw, env);
+    finish_triggers(r, raw, env);
+    raw->f.project = project_of(raw);
+    raw->f.disable_default_http =
+        st_reader_was_set(r, &raw->disable_default_http, NULL) ? raw->disable_default_http : -1;
+    if (raw->f.own.isolation == ST_ISOLATION_PROCESS)
+        st_reader_error(r, &raw->f.own.isolation, (struct st_node){.line = 1, .column = 1},
+                        "spec.stator.isolation: found \"process\", which is not supported yet, "
+                        "expected one of none, for example none");
+}
+
+int st_function_read(struct st_function_config *f, const char *file,
+                     const struct st_config_env *env, struct st_config_memory *mem,
+                     struct st_diag *diag, int *log_level)
+{
+    struct st_raw_function raw = {.runtime = ""};
+    unsigned errors = diag->errors;
+    struct st_document doc;
+    struct st_reader r;
+    struct st_node root;
+    int rc = st_document_open(&doc, file, mem, diag);
+
+    if (rc != 0)
+        return rc;
+    st_reader_init(&r, &doc, mem, diag);
+    root = st_document_root(&doc);
+    if (st_node_kind(root) == ST_NODE_MAP) {
+        st_reader_fill(&r, st_function_table, &raw, root, NULL);
+        apply_rules(&r, &raw, env);
+    } else {
+        st_diag_error(diag, (struct st_place){file, root.line, root.column},
+                      "found %s, expected an object, for example {spec: {runtime: native}}",
+                      st_node_kind(root) == ST_NODE_LIST ? "a list" : "text");
+    }
+    if (raw.log_sink_count > 0)
+        *log_level = st_log_level_of(raw.log_sinks[0].level);
+    *f = raw.f;
+    st_document_close(&doc);
+    return diag->errors == errors ? 0 : ST_ERR_INVALID;
+}
+
+void st_function_defaults(struct st_function_config *f, struct st_config_memory *mem)
+{
+    struct st_raw_function raw = {.runtime = ""};
+
+    st_reader_defaults(mem, st_function_table, &raw);
+    *f = raw.f;
+    f->project = "default";
+    f->disable_default_http = -1;
+}
+
+struct st_trigger_config *st_function_add_trigger(struct st_function_config *f, const char *name,
+                                                  const struct st_trigger_kind *kind,
+                                                  struct st_config_memory *mem)
+{
+    struct st_raw_trigger raw = {.key = name};
+    struct st_trigger_config *more;
+    const struct st_option *row = st_function_table;
+    size_t size = kind->attributes_size;
+
+    /* The defaults of any trigger stand in the table of the map's items. */
+    while (strcmp(row->name, "spec") != 0)
+        row++;
+    for (row = row->table; strcmp(row->name, "triggers") != 0; row++)
+        ;
+    st_reader_defaults(mem, row->table, &raw);
+    raw.c.name = name;
+    raw.c.kind = kind;
+    raw.c.attributes = st_config_alloc(mem, size > 0 ? size : 1);
+    if (kind->attributes != NULL)
+        st_reader_defaults(mem, kind->attributes, raw.c.attributes);
+    more = st_config_alloc(mem, (f->trigger_count + 1) * sizeof(more[0]));
+    if (f->trigger_count > 0)
+        memcpy(more, f->triggers, f->trigger_count * sizeof(more[0]));
+    more[f->trigger_count] = raw.c;
+    f->triggers = more;
+    return &f->triggers[f->trigger_count++];
+}

@@ -1,0 +1,282 @@
+/* Which files make up the configuration, and what the command line changes in it. */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "processor/config/config.h"
+#include "processor/config/reader.h"
+#include "processor/config/schema.h"
+#include "processor/runtime.h"
+#include "processor/trigger.h"
+
+static const char container_config[] = "/etc/nuclio/config/processor/processor.yaml";
+static const char container_platform[] = "/etc/nuclio/config/platform/platform.yaml";
+static const char container_code[] = "/opt/nuclio";
+static const char http_kind[] = "http";
+static const char default_http[] = "default-http"; /* as Nuclio's platform calls it */
+
+/* Everything that loading needs at hand. */
+struct load {
+    struct st_config *out;
+    const struct st_config_args *args;
+    const struct st_config_env *env;
+    struct st_config_memory *mem;
+    struct st_diag diag;
+};
+
+static const struct st_place nowhere = {NULL, 0, 0};
+
+static bool is_directory(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t a = strlen(text), b = strlen(end);
+
+    return a > b && strcmp(text + a - b, end) == 0;
+}
+
+static bool is_config_file(const char *path)
+{
+    return ends_with(path, ".yaml") || ends_with(path, ".yml") || ends_with(path, ".json");
+}
+
+/* The runtime that runs such a file without configuration, or NULL. */
+static const struct st_runtime_kind *runtime_of_file(const struct load *l, const char *path)
+{
+    for (const struct st_runtime_kind *const *kind = l->env->runtime_kinds; *kind != NULL; kind++) {
+        const char *const *suffix = (*kind)->suffixes;
+
+        for (; suffix != NULL && *suffix != NULL; suffix++) {
+            if (ends_with(path, *suffix))
+                return *kind;
+        }
+    }
+    return NULL;
+}
+
+/* The part of a path before its last slash, "." where it has none. */
+static const char *directory_of(struct load *l, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    if (slash == NULL)
+        return ".";
+    if (slash == path)
+        return "/";
+    return st_config_text(l->mem, (struct st_slice){path, (size_t)(slash - path)});
+}
+
+static const char *base_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash != NULL ? slash + 1 : path;
+}
+
+/* The name of a function that has none: that of its folder. */
+static const char *name_of_directory(struct load *l, const char *path)
+{
+    char *real = realpath(path, NULL);
+    const char *name = "function";
+
+    if (real != NULL && base_of(real)[0] != '\0')
+        name = st_config_text(l->mem, st_slice_of(base_of(real)));
+    free(real);
+    return name;
+}
+
+static const char *default_code_dir(struct load *l)
+{
+    const char *path = st_config_printf(l->mem, "%s%s", l->env->root, container_code);
+
+    return is_directory(path) ? path : ".";
+}
+
+/* ---- the function ---- */
+
+static int load_file(struct load *l, const char *file)
+{
+    struct st_function_config *f = &l->out->function;
+    int level = -1, rc;
+
+    l->out->file = st_config_text(l->mem, st_slice_of(file));
+    rc = st_function_read(f, l->out->file, l->env, l->mem, &l->diag, &level);
+    if (rc != 0)
+        return rc;
+    if (level >= 0)
+        l->out->platform.log_level = level;
+    if (f->name[0] == '\0')
+        f->name = name_of_directory(l, directory_of(l, file));
+    return 0;
+}
+
+/* A file that a runtime takes as it is: HTTP on :8080. */
+static int load_handler(struct load *l, const char *file, const struct st_runtime_kind *runtime)
+{
+    struct st_function_config *f = &l->out->function;
+    const char *base = base_of(file);
+
+    if (access(file, R_OK) != 0) {
+        st_diag_error(&l->diag, nowhere, "%s can't be read: %s", file, strerror(errno));
+        return ST_ERR_NOTFOUND;
+    }
+    st_function_defaults(f, l->mem);
+    f->runtime = runtime;
+    f->handler = st_config_text(l->mem, st_slice_of(base));
+    f->name = st_config_text(l->mem, (struct st_slice){base, strcspn(base, ".")});
+    f->runtime_attributes = st_config_alloc(l->mem, runtime->attributes_size + 1);
+    if (runtime->attributes != NULL)
+        st_reader_defaults(l->mem, runtime->attributes, f->runtime_attributes);
+    l->out->code_dir = directory_of(l, file);
+    return 0;
+}
+
+static int load_target(struct load *l, const char *target)
+{
+    const struct st_runtime_kind *runtime;
+    const char *file;
+
+    if (is_directory(target)) {
+        l->out->code_dir = st_config_text(l->mem, st_slice_of(target));
+        file = st_config_printf(l->mem, "%s/function.yaml", target);
+        return load_file(l, l->args->config != NULL ? l->args->config : file);
+    }
+    if (l->args->config != NULL) {
+        st_diag_error(&l->diag, nowhere, "%s is no directory, expected a directory beside --config",
+                      target);
+        return ST_ERR_INVALID;
+    }
+    if (is_config_file(target))
+        return load_file(l, target);
+    runtime = runtime_of_file(l, target);
+    if (runtime != NULL)
+        return load_handler(l, target, runtime);
+    if (access(target, F_OK) != 0)
+        st_diag_error(&l->diag, nowhere, "%s can't be read: %s", target, strerror(errno));
+    else
+        st_diag_error(&l->diag, nowhere,
+                      "%s is no file that this build runs, expected a directory with "
+                      "function.yaml, a .yaml file or a handler such as hello.so",
+                      target);
+    return ST_ERR_INVALID;
+}
+
+static int load_function(struct load *l)
+{
+    const struct st_config_args *args = l->args;
+    int rc;
+
+    l->out->file = "";
+    l->out->code_dir = default_code_dir(l);
+    if (args->target != NULL)
+        rc = load_target(l, args->target);
+    else if (args->config != NULL)
+        rc = load_file(l, args->config);
+    else
+        rc = load_file(l, st_config_printf(l->mem, "%s%s", l->env->root, container_config));
+    return rc;
+}
+
+/* ---- the platform ---- */
+
+static int load_platform(struct load *l)
+{
+    struct st_platform_config *p = &l->out->platform;
+    const char *file = l->args->platform_config;
+    bool in_container = l->args->target == NULL && l->args->config == NULL;
+
+    if (file == NULL) {
+        file = st_config_printf(l->mem, "%s%s", l->env->root, container_platform);
+        if (access(file, F_OK) != 0) {
+            st_platform_defaults(p, l->mem);
+            /* Probes and scrapers know the ports of a container: they can't move. */
+            p->web_admin.configured = p->health.configured = p->metrics.configured = in_container;
+            return 0;
+        }
+    }
+    return st_platform_read(p, st_config_text(l->mem, st_slice_of(file)), l->mem, &l->diag);
+}
+
+/* ---- what the command line says ---- */
+
+/* The address with another port; a socket in the file system gives way to the port. */
+static const char *with_port(struct load *l, const char *url, int64_t port)
+{
+    const char *colon = strrchr(url, ':');
+    size_t host = colon != NULL && strncmp(url, "unix:", 5) != 0 ? (size_t)(colon - url) : 0;
+
+    return st_config_printf(l->mem, "%.*s:%lld", (int)host, url, (long long)port);
+}
+
+static int apply_args(struct load *l)
+{
+    struct st_function_config *f = &l->out->function;
+    const struct st_config_args *args = l->args;
+    bool disabled = f->disable_default_http >= 0 ? f->disable_default_http == 1
+                                                 : l->out->platform.disable_default_http;
+    struct st_trigger_config *http = NULL;
+
+    for (size_t i = 0; i < f->trigger_count; i++) {
+        if (strcmp(f->triggers[i].kind->name, http_kind) == 0)
+            http = &f->triggers[i];
+    }
+    /* In a cluster the platform adds it; here there is none. */
+    if (http == NULL &&
+        (args->port > 0 || (args->target != NULL && f->trigger_count == 0 && !disabled))) {
+        const struct st_trigger_kind *kind =
+            st_trigger_kind_find(l->env->trigger_kinds, st_slice_of(http_kind));
+
+        if (kind == NULL) {
+            st_diag_error(&l->diag, nowhere, "this build has no http trigger");
+            return ST_ERR_INVALID;
+        }
+        http = st_function_add_trigger(f, default_http, kind, l->mem);
+    }
+    if (args->port > 0)
+        http->url = with_port(l, http->url, args->port);
+    if (args->loops > 0)
+        f->own.loops = args->loops;
+    for (size_t i = 0; args->workers > 0 && i < f->trigger_count; i++)
+        f->triggers[i].num_workers = args->workers;
+    return 0;
+}
+
+int st_config_load_env(struct st_config *out, const struct st_config_args *args,
+                       const struct st_config_env *env)
+{
+    struct load l = {.out = out, .args = args, .env = env};
+    int rc, platform_rc;
+
+    *out = (struct st_config){0};
+    l.mem = st_config_memory_new();
+    out->memory = l.mem;
+    st_diag_init(&l.diag, env->out);
+    /* Both files are read whatever is wrong with the other, the function's last: its log level
+     * wins. */
+    platform_rc = load_platform(&l);
+    st_diag_flush(&l.diag);
+    rc = load_function(&l);
+    if (rc == 0)
+        rc = platform_rc;
+    if (rc == 0)
+        rc = apply_args(&l);
+    st_diag_flush(&l.diag);
+    if (rc != 0)
+        st_config_free(out);
+    return rc;
+}
+
+void st_config_free(struct st_config *config)
+{
+    st_config_memory_free(config->memory);
+    *config = (struct st_config){0};
+}

@@ -1,0 +1,408 @@
+/* platform.yaml: of Nuclio's keys, those that a processor reads. */
+#include <string.h>
+
+#include "processor/config/function_table.h"
+#include "processor/config/reader.h"
+#include "processor/config/scalar.h"
+#include "processor/config/schema.h"
+#include "processor/core/log.h"
+
+struct raw_log_sink {
+    const char *key; /* of the map */
+    const char *kind;
+    int encoding;
+};
+
+struct raw_metric_sink {
+    const char *key;
+    const char *kind, *url;
+    bool enabled;
+};
+
+struct raw_platform {
+    struct st_platform_config p;
+    struct raw_log_sink *log_sinks;
+    size_t log_sink_count;
+    struct st_raw_sink *log_system;
+    size_t log_system_count;
+    struct st_raw_sink *log_functions;
+    size_t log_function_count;
+    struct raw_metric_sink *metric_sinks;
+    size_t metric_sink_count;
+    struct st_string_list metric_functions;
+};
+
+#define CONTROLLER(key)                   \
+    {                                     \
+        .name = (key), .type = ST_OPT_ANY \
+    }
+#define UNSUPPORTED(key)                                               \
+    {                                                                  \
+        .name = (key), .type = ST_OPT_ANY, .flags = ST_OPT_UNSUPPORTED \
+    }
+#define END          \
+    {                \
+        .name = NULL \
+    }
+#define RAW(member) offsetof(struct raw_platform, member)
+
+static const struct st_option web_admin_table[] = {
+    {.name = "enabled",
+     .type = ST_OPT_BOOL,
+     .offset = RAW(p.web_admin.enabled),
+     .value = "true",
+     .help = "Whether the administration listener is on."},
+    {.name = "listenAddress",
+     .type = ST_OPT_STRING,
+     .offset = RAW(p.web_admin.listen_address),
+     .value = "127.0.0.1:8081",
+     .flags = ST_OPT_EXPAND,
+     .help = "Its address; it has no password.",
+     .example = "127.0.0.1:8081"},
+    END};
+
+static const struct st_option health_table[] = {{.name = "enabled",
+                                                 .type = ST_OPT_BOOL,
+                                                 .offset = RAW(p.health.enabled),
+                                                 .value = "true",
+                                                 .help = "Whether /live and /ready are served."},
+                                                {.name = "listenAddress",
+                                                 .type = ST_OPT_STRING,
+                                                 .offset = RAW(p.health.listen_address),
+                                                 .value = ":8082",
+                                                 .flags = ST_OPT_EXPAND,
+                                                 .help = "Where they are served.",
+                                                 .example = ":8082"},
+                                                END};
+
+/* ---- logger ---- */
+
+static const char *const encoding_names[] = {"console", "json", NULL}; /* enum st_log_encoding */
+
+static const struct st_option log_attribute_table[] = {
+    {.name = "encoding",
+     .type = ST_OPT_ENUM,
+     .offset = offsetof(struct raw_log_sink, encoding),
+     .value = "console",
+     .values = encoding_names,
+     .help = "How a line of the log looks.",
+     .example = "json"},
+    UNSUPPORTED("varGroupName"),
+    UNSUPPORTED("varGroupMode"),
+    UNSUPPORTED("timeFieldName"),
+    UNSUPPORTED("timeFieldEncoding"),
+    END};
+
+static const struct st_option log_sink_table[] = {{.name = "kind",
+                                                   .type = ST_OPT_STRING,
+                                                   .offset = offsetof(struct raw_log_sink, kind),
+                                                   .value = "",
+                                                   .flags = ST_OPT_REQUIRED,
+                                                   .help = "Where the log goes: stdout.",
+                                                   .example = "stdout"},
+                                                  {.name = "attributes",
+                                                   .type = ST_OPT_OBJECT,
+                                                   .table = log_attribute_table,
+                                                   .help = "How it is written.",
+                                                   .example = "{encoding: json}"},
+                                                  CONTROLLER("url"),
+                                                  END};
+
+static const struct st_option binding_table[] = {{.name = "level",
+                                                  .type = ST_OPT_ENUM,
+                                                  .offset = offsetof(struct st_raw_sink, level),
+                                                  .value = "debug",
+                                                  .values = st_log_level_names,
+                                                  .help = "The least level that is written.",
+                                                  .example = "info"},
+                                                 {.name = "sink",
+                                                  .type = ST_OPT_STRING,
+                                                  .offset = offsetof(struct st_raw_sink, sink),
+                                                  .value = "",
+                                                  .help = "Name of one of logger.sinks.",
+                                                  .example = "stdout"},
+                                                 END};
+
+static const struct st_option logger_table[] = {
+    {.name = "sinks",
+     .type = ST_OPT_MAP,
+     .offset = RAW(log_sinks),
+     .table = log_sink_table,
+     .item_size = sizeof(struct raw_log_sink),
+     .help = "Sinks by name.",
+     .example = "{stdout: {kind: stdout}}"},
+    {.name = "system",
+     .type = ST_OPT_LIST,
+     .offset = RAW(log_system),
+     .table = binding_table,
+     .item_size = sizeof(struct st_raw_sink),
+     .help = "Sinks of the processor's own log.",
+     .example = "[{level: info, sink: stdout}]"},
+    {.name = "functions",
+     .type = ST_OPT_LIST,
+     .offset = RAW(log_functions),
+     .table = binding_table,
+     .item_size = sizeof(struct st_raw_sink),
+     .help = "Sinks of the function's log; used where system names none.",
+     .example = "[{level: info, sink: stdout}]"},
+    END};
+
+/* ---- metrics ---- */
+
+static const struct st_option metric_sink_table[] = {
+    {.name = "kind",
+     .type = ST_OPT_STRING,
+     .offset = offsetof(struct raw_metric_sink, kind),
+     .value = "",
+     .flags = ST_OPT_REQUIRED,
+     .help = "How metrics leave: prometheusPull.",
+     .example = "prometheusPull"},
+    {.name = "url",
+     .type = ST_OPT_STRING,
+     .offset = offsetof(struct raw_metric_sink, url),
+     .value = ":8090",
+     .flags = ST_OPT_EXPAND,
+     .help = "Where /metrics is served.",
+     .example = ":8090"},
+    {.name = "enabled",
+     .type = ST_OPT_BOOL,
+     .offset = offsetof(struct raw_metric_sink, enabled),
+     .value = "true",
+     .help = "Whether the sink is on."},
+    CONTROLLER("attributes"),
+    END};
+
+static const struct st_option metrics_table[] = {
+    {.name = "sinks",
+     .type = ST_OPT_MAP,
+     .offset = RAW(metric_sinks),
+     .table = metric_sink_table,
+     .item_size = sizeof(struct raw_metric_sink),
+     .help = "Sinks by name.",
+     .example = "{prometheus: {kind: prometheusPull}}"},
+    {.name = "functions",
+     .type = ST_OPT_STRING_LIST,
+     .offset = RAW(metric_functions),
+     .help = "Names of the sinks that a function's metrics go to.",
+     .example = "[prometheus]"},
+    CONTROLLER("system"),
+    END};
+
+const struct st_option st_platform_table[] = {
+    {.name = "webAdmin",
+     .type = ST_OPT_OBJECT,
+     .table = web_admin_table,
+     .help = "The administration listener.",
+     .example = "{enabled: false}"},
+    {.name = "healthCheck",
+     .type = ST_OPT_OBJECT,
+     .table = health_table,
+     .help = "The listener for probes.",
+     .example = "{listenAddress: \":8082\"}"},
+    {.name = "logger",
+     .type = ST_OPT_OBJECT,
+     .table = logger_table,
+     .help = "The log.",
+     .example = "{system: [{level: info, sink: stdout}]}"},
+    {.name = "metrics",
+     .type = ST_OPT_OBJECT,
+     .table = metrics_table,
+     .help = "The metrics.",
+     .example = "{functions: [prometheus]}"},
+    {.name = "disableDefaultHTTPTrigger",
+     .type = ST_OPT_BOOL,
+     .offset = RAW(p.disable_default_http),
+     .help = "Do not add an http trigger where none is configured."},
+    CONTROLLER("kind"),
+    CONTROLLER("cronTriggerCreationMode"),
+    CONTROLLER("scaleToZero"),
+    CONTROLLER("autoScale"),
+    CONTROLLER("functionAugmentedConfigs"),
+    CONTROLLER("functionReadinessTimeout"),
+    CONTROLLER("ingressConfig"),
+    CONTROLLER("kube"),
+    CONTROLLER("local"),
+    CONTROLLER("imageRegistryOverrides"),
+    CONTROLLER("runtime"),
+    CONTROLLER("projectsLeader"),
+    CONTROLLER("managedNamespaces"),
+    CONTROLLER("opa"),
+    CONTROLLER("iguazioSessionVerificationEndpoint"),
+    CONTROLLER("streamMonitoring"),
+    CONTROLLER("sensitiveFields"),
+    CONTROLLER("registryProvider"),
+    CONTROLLER("containerBuilder"),
+    CONTROLLER("stuckDeploymentTimeout"),
+    CONTROLLER("authConfig"),
+    END};
+
+/* ---- rules ---- */
+
+/* "HOST:PORT", ":PORT", "[V6]:PORT" or "unix:/path"; names are resolved later, by the listener. */
+static bool is_address(const char *text)
+{
+    const char *colon = strrchr(text, ':');
+    int64_t port;
+
+    if (strncmp(text, "unix:", 5) == 0)
+        return text[5] == '/';
+    if (colon == NULL || st_scalar_int(st_slice_of(colon + 1), &port) != 0)
+        return false;
+    for (const char *p = colon + 1; *p != '\0'; p++) {
+        if (*p < '0' || *p > '9')
+            return false;
+    }
+    return port >= 0 && port <= 65535;
+}
+
+static void check_address(struct st_reader *r, const char *const *field, const char *path)
+{
+    if (is_address(*field))
+        return;
+    st_reader_error(r, field, (struct st_node){.line = 1, .column = 1},
+                    "%s: found \"%s\", expected an address and a port, for example "
+                    "\"127.0.0.1:8081\" or \":8081\"",
+                    path, *field);
+}
+
+static const struct raw_log_sink *log_sink_named(const struct raw_platform *raw, const char *name)
+{
+    for (size_t i = 0; i < raw->log_sink_count; i++) {
+        if (strcmp(raw->log_sinks[i].key, name) == 0)
+            return &raw->log_sinks[i];
+    }
+    return NULL;
+}
+
+/* Takes level and encoding of the first binding to a sink that writes to stdout. */
+static bool take_binding(struct st_reader *r, struct raw_platform *raw, const char *path,
+                         const struct st_raw_sink *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct raw_log_sink *sink = log_sink_named(raw, list[i].sink);
+
+        if (sink == NULL && strcmp(list[i].sink, "stdout") != 0) {
+            st_reader_error(r, &list[i].sink, (struct st_node){.line = 1, .column = 1},
+                            "%s[%zu].sink: found \"%s\", expected a name of logger.sinks", path, i,
+                            list[i].sink);
+            continue;
+        }
+        if (sink != NULL && strcmp(sink->kind, "stdout") != 0)
+            continue;
+        raw->p.log_level = st_log_level_of(list[i].level);
+        raw->p.log_encoding = sink != NULL ? sink->encoding : ST_LOG_CONSOLE;
+        return true;
+    }
+    return false;
+}
+
+static void finish_logger(struct st_reader *r, struct raw_platform *raw)
+{
+    for (size_t i = 0; i < raw->log_sink_count; i++) {
+        const struct raw_log_sink *sink = &raw->log_sinks[i];
+
+        if (st_reader_was_set(r, &sink->kind, NULL) && strcmp(sink->kind, "stdout") != 0)
+            st_reader_warn(r, &sink->kind, (struct st_node){0},
+                           "logger.sinks.%s.kind: \"%s\" is not supported by this build yet; "
+                           "the log goes to stdout",
+                           sink->key, sink->kind);
+    }
+    if (!take_binding(r, raw, "logger.system", raw->log_system, raw->log_system_count))
+        take_binding(r, raw, "logger.functions", raw->log_functions, raw->log_function_count);
+}
+
+static struct raw_metric_sink *metric_sink_named(const struct raw_platform *raw, const char *name)
+{
+    for (size_t i = 0; i < raw->metric_sink_count; i++) {
+        if (strcmp(raw->metric_sinks[i].key, name) == 0)
+            return &raw->metric_sinks[i];
+    }
+    return NULL;
+}
+
+static void use_metric_sink(struct st_reader *r, struct raw_platform *raw,
+                            const struct raw_metric_sink *sink)
+{
+    if (strcmp(sink->kind, "prometheusPull") != 0) {
+        st_reader_warn(r, &sink->kind, (struct st_node){0},
+                       "metrics.sinks.%s.kind: \"%s\" is not supported by this build yet, the "
+                       "sink is ignored",
+                       sink->key, sink->kind);
+        return;
+    }
+    raw->p.metrics.enabled = sink->enabled;
+    raw->p.metrics.listen_address = sink->url;
+    check_address(r, &sink->url, st_config_printf(r->mem, "metrics.sinks.%s.url", sink->key));
+}
+
+/* Without `functions` every sink counts; Nuclio would use none, ours are on by default. */
+static void finish_metrics(struct st_reader *r, struct raw_platform *raw)
+{
+    if (!st_reader_was_set(r, &raw->metric_functions, NULL)) {
+        for (size_t i = 0; i < raw->metric_sink_count; i++)
+            use_metric_sink(r, raw, &raw->metric_sinks[i]);
+        return;
+    }
+    raw->p.metrics.enabled = false;
+    for (size_t i = 0; i < raw->metric_functions.count; i++) {
+        const char *name = raw->metric_functions.items[i];
+        const struct raw_metric_sink *sink = name != NULL ? metric_sink_named(raw, name) : NULL;
+
+        if (sink != NULL)
+            use_metric_sink(r, raw, sink);
+        else if (name != NULL)
+            st_reader_error(r, &raw->metric_functions.items[i], (struct st_node){0},
+                            "metrics.functions[%zu]: found \"%s\", expected a name of "
+                            "metrics.sinks",
+                            i, name);
+    }
+}
+
+static void set_defaults(struct raw_platform *raw)
+{
+    raw->p.log_level = ST_LOG_DEBUG;
+    raw->p.log_encoding = ST_LOG_CONSOLE;
+    raw->p.metrics.enabled = true;
+    raw->p.metrics.listen_address = ":8090";
+}
+
+int st_platform_read(struct st_platform_config *p, const char *file, struct st_config_memory *mem,
+                     struct st_diag *diag)
+{
+    struct raw_platform raw = {.p = {.log_level = 0}};
+    unsigned errors = diag->errors;
+    struct st_document doc;
+    struct st_reader r;
+    struct st_node root;
+    int rc = st_document_open(&doc, file, mem, diag);
+
+    if (rc != 0)
+        return rc;
+    st_reader_init(&r, &doc, mem, diag);
+    set_defaults(&raw);
+    root = st_document_root(&doc);
+    if (st_node_kind(root) == ST_NODE_MAP) {
+        st_reader_fill(&r, st_platform_table, &raw, root, NULL);
+        check_address(&r, &raw.p.web_admin.listen_address, "webAdmin.listenAddress");
+        check_address(&r, &raw.p.health.listen_address, "healthCheck.listenAddress");
+        finish_logger(&r, &raw);
+        finish_metrics(&r, &raw);
+    } else {
+        st_diag_error(diag, (struct st_place){file, root.line, root.column},
+                      "found %s, expected an object, for example {webAdmin: {enabled: true}}",
+                      st_node_kind(root) == ST_NODE_LIST ? "a list" : "text");
+    }
+    raw.p.web_admin.configured = raw.p.health.configured = raw.p.metrics.configured = true;
+    *p = raw.p;
+    st_document_close(&doc);
+    return diag->errors == errors ? 0 : ST_ERR_INVALID;
+}
+
+void st_platform_defaults(struct st_platform_config *p, struct st_config_memory *mem)
+{
+    struct raw_platform raw = {.p = {.log_level = 0}};
+
+    set_defaults(&raw);
+    st_reader_defaults(mem, st_platform_table, &raw);
+    *p = raw.p;
+}

@@ -1,0 +1,50 @@
+/* Inner interface of the configuration: the two files, their tables and rules. Tests hand in kinds
+ * of their own and a folder instead of "/". */
+#ifndef PROCESSOR_CONFIG_SCHEMA_H
+#define PROCESSOR_CONFIG_SCHEMA_H
+
+#include "processor/config/config.h"
+#include "processor/config/diag.h"
+#include "processor/config/memory.h"
+#include "processor/config/option.h"
+#include "processor/core/base.h"
+
+/* What a configuration is read against. */
+struct st_config_env {
+    const struct st_trigger_kind *const *trigger_kinds; /* NULL-terminated */
+    const struct st_runtime_kind *const *runtime_kinds;
+    const char *root; /* "" or a folder that stands for "/" */
+    FILE *out;        /* faults and warnings */
+};
+
+/* As st_config_load. */
+int st_config_load_env(struct st_config *out, const struct st_config_args *args,
+                       const struct st_config_env *env) ST_MUST_CHECK;
+
+/* The top level of the two files. */
+extern const struct st_option st_function_table[];
+extern const struct st_option st_platform_table[];
+
+/* Reads a file into the struct, which is zeroed; all faults are told to diag. */
+int st_function_read(struct st_function_config *f, const char *file,
+                     const struct st_config_env *env, struct st_config_memory *mem,
+                     struct st_diag *diag, int *log_level) ST_MUST_CHECK;
+int st_platform_read(struct st_platform_config *p, const char *file, struct st_config_memory *mem,
+                     struct st_diag *diag) ST_MUST_CHECK;
+
+/* The same without a file: defaults. */
+void st_function_defaults(struct st_function_config *f, struct st_config_memory *mem);
+void st_platform_defaults(struct st_platform_config *p, struct st_config_memory *mem);
+
+/* Appends a trigger with its kind's defaults. */
+struct st_trigger_config *st_function_add_trigger(struct st_function_config *f, const char *name,
+                                                  const struct st_trigger_kind *kind,
+                                                  struct st_config_memory *mem);
+
+/* By name or alias; NULL: this build has none. */
+const struct st_trigger_kind *st_trigger_kind_find(const struct st_trigger_kind *const *kinds,
+                                                   struct st_slice name);
+const struct st_runtime_kind *st_runtime_kind_find(const struct st_runtime_kind *const *kinds,
+                                                   struct st_slice name);
+
+#endif

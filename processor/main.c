@@ -1,0 +1,360 @@
+/* The command line: `stator run`, `slots` and `version`. */
+#include <argp.h>
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "processor/config/config.h"
+#include "processor/config/names.h"
+#include "processor/processor.h"
+#include "processor/slot.h"
+#include "processor/trigger.h"
+#include "stator/handler.h"
+#include "stator_version.h"
+
+enum { EXIT_USAGE = 2 };
+
+enum {
+    OPT_CONFIG = 0x100,
+    OPT_PLATFORM_CONFIG,
+    OPT_PORT,
+    OPT_LOOPS,
+    OPT_WORKERS,
+    OPT_JSON,
+    OPT_HELP
+};
+
+/* What a command line asks for. */
+struct options {
+    struct st_config_args config;
+    bool json;
+};
+
+struct command {
+    const char *name;
+    const char *synopsis; /* what to type */
+    const struct argp argp;
+    int (*run)(const struct options *options);
+    bool takes_target;
+};
+
+/* ---- wrong usage: one line, exit 2 ---- */
+
+ST_NORETURN static void ST_PRINTF(2, 3) fail_usage(const struct command *c, const char *fmt, ...)
+{
+    va_list args;
+
+    fputs("stator: ", stderr);
+    va_start(args, fmt);
+    vfprintf(stderr, fmt, args);
+    va_end(args);
+    fprintf(stderr, "; type: stator %s\n", c != NULL ? c->synopsis : "run DIR, or stator --help");
+    exit(EXIT_USAGE);
+}
+
+static int64_t parse_number(const struct command *c, const char *option, const char *text,
+                            int64_t max)
+{
+    char *end;
+    long long value = strtoll(text, &end, 10);
+
+    if (*text < '0' || *text > '9' || *end != '\0' || value < 1 || value > max)
+        fail_usage(c, "%s needs a number from 1 to %lld, found \"%s\"", option, (long long)max,
+                   text);
+    return value;
+}
+
+/* argp is told to be quiet (its messages are two lines); this finds what it stumbled on. */
+ST_NORETURN static void fail_option(const struct command *c, const struct argp_state *state)
+{
+    const char *word =
+        state->next > 0 && state->next <= state->argc ? state->argv[state->next - 1] : "";
+    size_t len = strcspn(word, "=");
+    const struct argp_option *option = c->argp.options;
+    struct st_nearest nearest;
+
+    if (strncmp(word, "--", 2) != 0)
+        fail_usage(c, "%s: there is no option %s", c->name, word);
+    st_nearest_init(&nearest, (struct st_slice){word + 2, len - 2});
+    for (; option->name != NULL; option++) {
+        if (strlen(option->name) == len - 2 && strncmp(option->name, word + 2, len - 2) == 0) {
+            if (option->arg == NULL)
+                fail_usage(c, "%s: --%s takes no value", c->name, option->name);
+            fail_usage(c, "%s: --%s needs a value", c->name, option->name);
+        }
+        st_nearest_try(&nearest, option->name);
+    }
+    if (nearest.name != NULL)
+        fail_usage(c, "%s: there is no option %.*s, did you mean --%s", c->name, (int)len, word,
+                   nearest.name);
+    fail_usage(c, "%s: there is no option %.*s", c->name, (int)len, word);
+}
+
+/* ---- commands ---- */
+
+struct parse {
+    const struct command *command;
+    struct options *options;
+};
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+    struct parse *parse = state->input;
+    const struct command *c = parse->command;
+    struct st_config_args *config = &parse->options->config;
+
+    switch (key) {
+    case OPT_CONFIG:
+        config->config = arg;
+        return 0;
+    case OPT_PLATFORM_CONFIG:
+        config->platform_config = arg;
+        return 0;
+    case OPT_PORT:
+        config->port = parse_number(c, "--port", arg, 65535);
+        return 0;
+    case OPT_LOOPS:
+        config->loops = parse_number(c, "--loops", arg, 64);
+        return 0;
+    case OPT_WORKERS:
+        config->workers = parse_number(c, "--workers", arg, 100000);
+        return 0;
+    case OPT_JSON:
+        parse->options->json = true;
+        return 0;
+    case OPT_HELP:
+        argp_help(&c->argp, stdout, ARGP_HELP_LONG | ARGP_HELP_USAGE | ARGP_HELP_DOC, state->name);
+        exit(EXIT_SUCCESS);
+    case ARGP_KEY_ARG:
+        if (!c->takes_target)
+            fail_usage(c, "%s takes no argument, found \"%s\"", c->name, arg);
+        if (config->target != NULL)
+            fail_usage(c, "%s takes one argument, found \"%s\" and \"%s\"", c->name, config->target,
+                       arg);
+        config->target = arg;
+        return 0;
+    case ARGP_KEY_ERROR:
+        fail_option(c, state);
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static int run_run(const struct options *options)
+{
+    struct st_config config;
+    int rc = st_config_load(&config, &options->config);
+
+    if (rc != 0)
+        return EXIT_FAILURE;
+    rc = st_processor_run(&config);
+    st_config_free(&config);
+    return rc;
+}
+
+static int run_version(const struct options *options)
+{
+    (void)options;
+    printf("stator %s\ncommit %s\nbuild %s\nabi %u.%u\n", STATOR_VERSION, STATOR_COMMIT,
+           STATOR_BUILD_TYPE, (unsigned)STATOR_ABI_MAJOR, (unsigned)STATOR_ABI_MINOR);
+    return EXIT_SUCCESS;
+}
+
+/* ---- slots ---- */
+
+static json_t *topology_json(const struct st_topology *t)
+{
+    char cpus[128];
+
+    st_cpu_list(&t->cpus, cpus, sizeof(cpus));
+    return json_pack("{s:s, s:i, s:f, s:I, s:i, s:i}", "cpus", cpus, "cpuCount", (int)t->cpu_count,
+                     "cpuQuota", t->cpu_quota, "memoryLimit", (json_int_t)t->memory_limit,
+                     "numaNodes", (int)t->numa_count, "loops", (int)st_topology_loops(t));
+}
+
+static int print_json(const struct st_slots *slots)
+{
+    json_t *list = json_array(), *root;
+    char *text;
+
+    for (unsigned i = 0; i < slots->count; i++) {
+        const struct st_slot *s = &slots->items[i];
+
+        json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:i}", "name", s->name, "cpus",
+                                              s->cpu_list, "pinned", (int)s->pinned, "numaNode",
+                                              s->numa_node));
+    }
+    root = json_pack("{s:o, s:b, s:o}", "topology", topology_json(&slots->topology), "exclusive",
+                     (int)slots->exclusive, "slots", list);
+    text = json_dumps(root, JSON_INDENT(2));
+    ST_ASSERT(text != NULL);
+    puts(text);
+    free(text);
+    json_decref(root);
+    return EXIT_SUCCESS;
+}
+
+static int print_text(const struct st_slots *slots)
+{
+    const struct st_topology *t = &slots->topology;
+    char cpus[128];
+
+    st_cpu_list(&t->cpus, cpus, sizeof(cpus));
+    printf("CPUs %s (%u)\n", cpus, t->cpu_count);
+    if (t->cpu_quota > 0)
+        printf("CPU quota %.2f\n", t->cpu_quota);
+    else
+        puts("CPU quota none");
+    printf("memory limit %.0f MiB\nNUMA nodes %u\nI/O loops %u\n",
+           (double)t->memory_limit / (1024.0 * 1024.0), t->numa_count, st_topology_loops(t));
+    for (unsigned i = 0; i < slots->count; i++) {
+        const struct st_slot *s = &slots->items[i];
+
+        printf("slot %s: CPUs %s%s", s->name, s->cpu_list, s->pinned ? ", pinned" : "");
+        if (s->numa_node >= 0)
+            printf(", NUMA node %d", s->numa_node);
+        putchar('\n');
+    }
+    return EXIT_SUCCESS;
+}
+
+/* As the processor will count them: one a trigger where the function says nothing. */
+static unsigned workers_of(const struct st_function_config *f)
+{
+    unsigned workers = 0;
+
+    for (size_t i = 0; i < f->trigger_count; i++)
+        workers += f->triggers[i].num_workers > 0 ? (unsigned)f->triggers[i].num_workers : 1;
+    return workers;
+}
+
+static int run_slots(const struct options *options)
+{
+    struct st_topology topology;
+    struct st_slots slots;
+    struct st_config config = {.memory = NULL};
+    struct st_error err;
+    unsigned workers;
+    enum st_pin pin = ST_PIN_AUTO;
+    int rc;
+
+    if (st_topology_read(&topology, "", &err) != 0) {
+        fprintf(stderr, "stator: %s\n", err.text);
+        return EXIT_FAILURE;
+    }
+    workers = st_topology_loops(&topology);
+    if (options->config.config != NULL) {
+        if (st_config_load(&config, &options->config) != 0)
+            return EXIT_FAILURE;
+        workers = workers_of(&config.function);
+        pin = (enum st_pin)config.function.own.pin;
+    }
+    rc = st_slots_plan(&slots, &topology, workers, pin, &err);
+    if (rc != 0)
+        fprintf(stderr, "stator: %s\n", err.text);
+    else
+        rc = options->json ? print_json(&slots) : print_text(&slots);
+    st_slots_free(&slots);
+    st_config_free(&config);
+    return rc == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* ---- tables ---- */
+
+#define HELP_OPTION                                     \
+    {                                                   \
+        "help", OPT_HELP, NULL, 0, "Show this help", -1 \
+    }
+
+static const struct argp_option run_options[] = {
+    {"config", OPT_CONFIG, "FILE", 0, "The function's configuration, YAML or JSON", 0},
+    {"platform-config", OPT_PLATFORM_CONFIG, "FILE", 0, "The platform's configuration", 0},
+    {"port", OPT_PORT, "N", 0, "Port of the http trigger", 0},
+    {"loops", OPT_LOOPS, "N", 0, "I/O loops; by default one for each CPU of the limit", 0},
+    {"workers", OPT_WORKERS, "N", 0, "Workers of each trigger", 0},
+    HELP_OPTION,
+    {0},
+};
+
+static const struct argp_option slots_options[] = {
+    {"config", OPT_CONFIG, "FILE", 0, "Plan the slots of this function's workers", 0},
+    {"json", OPT_JSON, NULL, 0, "Print JSON", 0},
+    HELP_OPTION,
+    {0},
+};
+
+static const struct argp_option version_options[] = {HELP_OPTION, {0}};
+
+static const struct command commands[] = {
+    {.name = "run",
+     .synopsis = "run [DIR|FILE] [--config FILE] [--platform-config FILE] [--port N] [--loops N] "
+                 "[--workers N]",
+     .argp = {run_options, parse_option, "[DIR|FILE]",
+              "Serve a function until SIGTERM.\v"
+              "DIR holds function.yaml and the handler; FILE is a configuration (.yaml) or a "
+              "handler (.so), which is served on port 8080 without configuration. With neither, "
+              "/etc/nuclio/config/processor/processor.yaml is read.",
+              NULL, NULL, NULL},
+     .run = run_run,
+     .takes_target = true},
+    {.name = "slots",
+     .synopsis = "slots [--config FILE] [--json]",
+     .argp = {slots_options, parse_option, "",
+              "Show the CPUs and memory that the processor may use, and the slots of workers.",
+              NULL, NULL, NULL},
+     .run = run_slots},
+    {.name = "version",
+     .synopsis = "version",
+     .argp = {version_options, parse_option, "", "Show version, commit, build and handler ABI.",
+              NULL, NULL, NULL},
+     .run = run_version},
+};
+
+static const char main_help[] = "Usage: stator COMMAND [OPTION...]\n"
+                                "\n"
+                                "  run [DIR|FILE]   serve a function until SIGTERM\n"
+                                "  slots            show CPUs, memory and the slots of workers\n"
+                                "  version          show version, commit, build and handler ABI\n"
+                                "\n"
+                                "stator COMMAND --help shows the options of a command.\n";
+
+static const struct command *find_command(const char *name)
+{
+    struct st_nearest nearest;
+
+    st_nearest_init(&nearest, st_slice_of(name));
+    for (size_t i = 0; i < ST_ARRAY_LEN(commands); i++) {
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+        st_nearest_try(&nearest, commands[i].name);
+    }
+    if (nearest.name != NULL)
+        fail_usage(NULL, "there is no command \"%s\", did you mean \"%s\"", name, nearest.name);
+    fail_usage(NULL, "there is no command \"%s\"", name);
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {.json = false};
+    struct parse parse = {.options = &options};
+    char name[64];
+
+    if (argc < 2)
+        fail_usage(NULL, "a command is missing");
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
+        fputs(main_help, stdout);
+        return EXIT_SUCCESS;
+    }
+    parse.command =
+        strcmp(argv[1], "--version") == 0 ? find_command("version") : find_command(argv[1]);
+    /* argp names the program by argv[0] in its help. */
+    snprintf(name, sizeof(name), "stator %s", parse.command->name);
+    argv[1] = name;
+    if (argp_parse(&parse.command->argp, argc - 1, argv + 1, ARGP_NO_ERRS | ARGP_NO_HELP, NULL,
+                   &parse) != 0)
+        fail_usage(parse.command, "%s: wrong usage", parse.command->name);
+    return parse.command->run(&options);
+}
