@@ -373,8 +373,10 @@ static void rescue(struct thread *t)
     uint64_t tail = atomic_load_explicit(&t->tail, memory_order_relaxed), head = t->head_seen;
     uint32_t n = (uint32_t)(tail - head);
 
-    if (head == tail || !atomic_compare_exchange_strong_explicit(
-                            &t->head, &head, tail, memory_order_acq_rel, memory_order_relaxed))
+    /* Where none has begun the thread has not got a CPU yet: it is not slow. */
+    if (n == 0 || n == t->inside ||
+        !atomic_compare_exchange_strong_explicit(&t->head, &head, tail, memory_order_acq_rel,
+                                                 memory_order_relaxed))
         return;
     t->inside -= n;
     t->held -= n + st_worker_retreat(t->base.w, n);

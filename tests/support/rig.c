@@ -449,6 +449,26 @@ static bool wait_for(struct rig_event *e, const unsigned *count)
     return done;
 }
 
+unsigned rig_now(struct rig_event *e, const unsigned *count)
+{
+    unsigned n;
+
+    pthread_mutex_lock(&e->rig->lock);
+    n = *count;
+    pthread_mutex_unlock(&e->rig->lock);
+    return n;
+}
+
+unsigned rig_workers(struct rig *rig, enum st_worker_state state)
+{
+    unsigned n;
+
+    pthread_mutex_lock(&rig->pools[0]->lock);
+    n = rig->pools[0]->counts[state];
+    pthread_mutex_unlock(&rig->pools[0]->lock);
+    return n;
+}
+
 bool rig_wait(struct rig_event *e)
 {
     return wait_for(e, &e->completed);
@@ -477,7 +497,7 @@ static void cancel(struct st_loop *loop, void *arg)
     struct rig_event *e = arg;
 
     (void)loop;
-    if (e->released == 0)
+    if (rig_now(e, &e->released) == 0)
         st_event_cancel(&e->ev);
 }
 
@@ -497,7 +517,7 @@ static void go(struct st_loop *loop, void *arg)
     n = e->unsent;
     e->unsent = 0;
     pthread_mutex_unlock(&e->rig->lock);
-    if (e->released == 0)
+    if (rig_now(e, &e->released) == 0)
         st_stream_sent(&e->ev, n);
 }
 

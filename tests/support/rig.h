@@ -87,6 +87,12 @@ bool rig_wait(struct rig_event *e);
 bool rig_wait_released(struct rig_event *e);
 void rig_event_free(struct rig_event *e);
 
+/* A number that the loops change, now. */
+unsigned rig_now(struct rig_event *e, const unsigned *count);
+
+/* Workers in that state now. */
+unsigned rig_workers(struct rig *rig, enum st_worker_state state);
+
 /* Sends, waits until it is answered and released. */
 void rig_run(struct rig_event *e);
 

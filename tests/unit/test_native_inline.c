@@ -273,7 +273,7 @@ static void test_stream(void **state)
         e->query = "3000";
         rig_send(e);
         rig_sleep_ms(30);
-        assert_int_equal(e->completed, 0);
+        assert_int_equal(rig_now(e, &e->completed), 0);
         rig_stream_go(e);
         assert_true(rig_wait_released(e));
         assert_int_equal(e->heads, 1);

@@ -118,7 +118,7 @@ static void test_slow_among_fast(void **state)
     for (unsigned i = 0; i < N; i++)
         assert_true(rig_wait_released(events[i]));
     assert_true(st_clock_mono() - from < 1400 * ST_MSEC);
-    assert_int_equal(slow->completed, 0);
+    assert_int_equal(rig_now(slow, &slow->completed), 0);
     assert_true(rig_wait_released(slow));
     for (unsigned i = 0; i < N; i++)
         says(events[i], ST_OUTCOME_OK, "0");
@@ -173,12 +173,12 @@ static void test_stuck(void **state)
         assert_true(rig_wait_released(after[i]));
         says(after[i], ST_OUTCOME_OK, "alive");
     }
-    assert_int_equal(stuck->released, 0); /* still in the handler's hands */
+    assert_int_equal(rig_now(stuck, &stuck->released), 0); /* still in the handler's hands */
     assert_true(rig_wait_released(stuck));
     says(stuck, ST_OUTCOME_TIMEOUT, "");
     says(run("quick"), ST_OUTCOME_OK, "alive");
     rig_sleep_ms(50);
-    assert_int_equal(rig.pools[0]->counts[ST_WORKER_STUCK], 0);
+    assert_int_equal(rig_workers(&rig, ST_WORKER_STUCK), 0);
     rig_stop(&rig);
 }
 
@@ -222,8 +222,8 @@ static void test_stream(void **state)
     e->loop = 1;
     rig_send(e);
     rig_sleep_ms(50);
-    assert_int_equal(e->completed, 0);
-    assert_int_equal(e->heads, 1);
+    assert_int_equal(rig_now(e, &e->completed), 0);
+    assert_int_equal(rig_now(e, &e->heads), 1);
     rig_stream_go(e);
     assert_true(rig_wait_released(e));
     assert_int_equal(e->outcome, ST_OUTCOME_OK);
