@@ -7,7 +7,7 @@ usage() {
     cat >&2 <<'END'
 usage: profile.sh [-T TOP] [-i] [-f] [OPTIONS OF instr.sh] [-- SERVER COMMAND...]
   -T TOP   so many functions (40)
-  -i       inclusive: with what each function calls
+  -i       inclusive: with what each function calls (implies -f)
   -f       by source file too: shows what was inlined from where
 For instance  profile.sh -l '-c 1 -D 16'   profile.sh -l '-c 1 -s 1024 -E' -c native-thread.yaml
 END
@@ -19,7 +19,7 @@ top=40 inclusive=no files=no pass=()
 while getopts T:ifn:l:c:p:u: o; do
     case $o in
         T) top=$OPTARG ;;
-        i) inclusive=yes ;;
+        i) inclusive=yes files=yes ;;   # a function's parts would count twice
         f) files=yes ;;
         n | l | c | p | u) pass+=("-$o" "$OPTARG") ;;
         *) usage ;;
@@ -49,12 +49,20 @@ printf '%12s  %s\n' instructions function
             count = $1
             gsub(",", "", count)
             sub(/^[^ ]+ /, "")
+            object = ""
+            if (match($0, / \[[^]]*\]$/)) {         # not named again for what was inlined
+                object = substr($0, RSTART + 2, RLENGTH - 3)
+                sub(/.*\//, "", object)
+                $0 = substr($0, 1, RSTART - 1)
+            }
             if (files == "no")
-                sub(/^[^:]*:/, "")
+                sub(/^.*:/, "")
             sum[$0] += count / n
+            if (object != "")
+                from[$0] = "  [" object "]"
         }
         END {
             for (name in sum)
                 if (sum[name] >= 0.05)
-                    printf "%12.1f  %s\n", sum[name], name
+                    printf "%12.1f  %s%s\n", sum[name], name, from[name]
         }' | sort -k1,1nr -s | head -n "$top" || [ $? = 141 ]
