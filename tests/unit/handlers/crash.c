@@ -1,4 +1,4 @@
-/* Dies of the signal that the body names: "segv", "abort", "fpe", "bus". Anything else is
+/* Dies of the signal that the body names: "segv", "abort", "fpe", "bus", "stack". Anything else is
  * answered. */
 #include <signal.h>
 #include <stator/handler.h>
@@ -14,10 +14,18 @@ static int is(struct stator_str s, const char *text)
     return s.len == strlen(text) && memcmp(s.ptr, text, s.len) == 0;
 }
 
+static int endless(volatile char *below)
+{
+    volatile char frame[4096];
+
+    frame[0] = below != NULL ? below[0] : 1;
+    return frame[0] == 0 ? 0 : endless(frame) + frame[0];
+}
+
 static int handle(const struct stator_host_v1 *host, void *user, stator_event *ev)
 {
     struct stator_str how = host->body(ev);
-    int *volatile nowhere = NULL;
+    int *volatile nowhere = (int *)64; /* a sanitizer stops NULL before the CPU does */
 
     (void)user;
     if (is(how, "segv"))
@@ -28,6 +36,8 @@ static int handle(const struct stator_host_v1 *host, void *user, stator_event *e
         raise(SIGFPE);
     if (is(how, "bus"))
         raise(SIGBUS);
+    if (is(how, "stack"))
+        return endless(NULL);
     return host->reply_text(ev, 200, "alive");
 }
 
