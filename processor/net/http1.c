@@ -579,6 +579,9 @@ static void http1_closed(struct st_conn *c)
     }
     free(h->carry);
     h->carry = NULL;
+    if (h->memo != NULL)
+        st_slab_put(&c->net->memos, h->memo);
+    h->memo = NULL;
     TAILQ_REMOVE(&s->sessions, h, link);
     s->conns.open--;
     st_loop_free_later(c->net->loop, &c->garbage, http1_free);

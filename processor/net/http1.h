@@ -13,9 +13,15 @@
 #include "processor/net/conn.h"
 #include "processor/net/exchange.h"
 
-enum { ST_HTTP1_MAX_PIPELINE = 128, ST_HTTP1_MAX_HEADERS = 256, ST_HTTP1_INLINE_HEADERS = 16 };
+enum {
+    ST_HTTP1_MAX_PIPELINE = 128,
+    ST_HTTP1_MAX_HEADERS = 256,
+    ST_HTTP1_INLINE_HEADERS = 16,
+    ST_HTTP1_MEMO_BYTES = 768 /* longest head that is kept to be recognised */
+};
 
 struct st_http1;
+struct st_http1_memo;
 
 /* One listener's settings on one loop; outlives its connections. */
 struct st_http_server {
@@ -62,6 +68,8 @@ struct st_http1 {
     bool served;          /* had a whole request */
     bool starved;         /* on net->starved: waits for body memory */
     unsigned reject;      /* status that ends the session once all are answered; 0: none */
+    struct st_http1_memo *memo; /* head of an earlier request, or NULL */
+    uint32_t memo_misses;       /* in a row */
     uint64_t starved_since_ns;
     struct st_peer peer;
 };
@@ -75,6 +83,9 @@ void st_http_server_drain(struct st_http_server *server, bool close_idle);
 
 /* Closes all sessions at once. */
 void st_http_server_close(struct st_http_server *server);
+
+/* Bytes of a struct st_http1_memo. */
+size_t st_http1_memo_size(void);
 
 /* Timer of net->starved: tries again to get body memory; 503 after 5 s. */
 void st_http1_retry_starved(struct st_timer *t);

@@ -12,6 +12,25 @@ void st_http1_parser_init(struct st_http1 *h);
  * backlogged or takes no more (h->stop_parsing). */
 char *st_http1_parse(struct st_http1 *h, char *data, size_t n);
 
+/* Sets what the session sets in a new exchange. */
+static inline void st_http1_exchange_init(struct st_http1 *h, struct st_exchange *x)
+{
+    x->session = h;
+    x->peer = &h->peer;
+    x->detached = x->answered = x->streaming = x->chunked = x->cut = false;
+    x->body = (struct st_slice){NULL, 0};
+    x->body_owner = (struct st_buf){0};
+    x->stream_pending = 0;
+    st_outq_init(&x->out);
+}
+
+/* http1_memo.c: a whole message at p whose head is the kept one becomes h->cur; returns its length, 0
+ * when it is another. h->memo must not be NULL. */
+size_t st_http1_memo_take(struct st_http1 *h, char *p, const char *end);
+
+/* Keeps the head of h->cur, a whole message. */
+void st_http1_memo_learn(struct st_http1 *h);
+
 /* Makes room in the body of h->cur for the next read. False: no memory in the budget now. */
 bool st_http1_reserve_body(struct st_http1 *h);
 

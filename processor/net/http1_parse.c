@@ -34,30 +34,28 @@ static int on_url(llhttp_t *parser, const char *at, size_t len)
         h->in_name = h->in_value = false;
         x->headers.count = 0;
         memset(x->headers.last, 0, sizeof x->headers.last);
-        x->session = h;
-        x->detached = x->answered = x->streaming = x->chunked = x->cut = false;
-        x->body = (struct st_slice){NULL, 0};
-        x->body_owner = (struct st_buf){0};
-        x->stream_pending = 0;
-        st_outq_init(&x->out);
+        st_http1_exchange_init(h, x);
     }
     h->url_len += (uint32_t)len;
     return h->url_len < h->server->max_head ? 0 : reject(h, 414);
 }
 
-/* The request line is exactly "METHOD SP target SP HTTP/1.x CRLF". */
+/* The request line is exactly "METHOD SP target SP HTTP/1.x CRLF". llhttp knows the method; that
+ * nothing else stands before the target is seen by going back to the line's begin. */
 static bool request_line_ok(struct st_http1 *h)
 {
     struct st_exchange *x = h->cur;
-    const char *method = llhttp_method_name((llhttp_method_t)h->parser.method);
-    size_t method_len = strlen(method);
-    const char *url = h->base + h->url_off, *end = url + h->url_len;
+    const char *url = h->base + h->url_off, *end = url + h->url_len, *method = url - 1;
 
-    if (h->url_off < method_len + 1 || memcmp(url - 1 - method_len, method, method_len) != 0
-        || url[-1] != ' ' || memcmp(end, " HTTP/1.", 8) != 0 || (end[8] != '1' && end[8] != '0')
-        || end[9] != '\r' || end[10] != '\n')
+    if (h->url_off < 2 || *method != ' ')
         return false;
-    x->method = (struct st_slice){url - 1 - method_len, method_len};
+    while (method > h->base && method[-1] > ' ')
+        method--;
+    if (method == url - 1 || (method > h->base && method[-1] != '\n') ||
+        memcmp(end, " HTTP/1.", 8) != 0 || (end[8] != '1' && end[8] != '0') || end[9] != '\r' ||
+        end[10] != '\n')
+        return false;
+    x->method = (struct st_slice){method, (size_t)(url - 1 - method)};
     x->target = (struct st_slice){url, h->url_len};
     x->version = end[8] == '1' ? 11 : 10;
     h->line_end = SPAN_OFFSET(h, end + 11);
@@ -159,15 +157,21 @@ static int on_header_value(llhttp_t *parser, const char *at, size_t len)
     return 0;
 }
 
-/* uri-host [ ":" port ] by its characters (RFC 3986 section 3.2.2); empty is allowed. */
-static bool host_ok(struct st_slice host)
+/* Characters of uri-host [ ":" port ] (RFC 3986 section 3.2.2). */
+static const bool host_chars[256] = {
+    ['0' ... '9'] = true, ['A' ... 'Z'] = true, ['a' ... 'z'] = true, ['-'] = true, ['.'] = true,
+    ['_'] = true,         ['~'] = true,         [':'] = true,         ['['] = true, [']'] = true,
+    ['%'] = true,         ['!'] = true,         ['$'] = true,         ['&'] = true, ['\''] = true,
+    ['('] = true,         [')'] = true,         ['*'] = true,         ['+'] = true, [','] = true,
+    [';'] = true,         ['='] = true,
+};
+
+/* By its characters; empty is allowed. */
+static bool host_ok(const struct st_header *host)
 {
-    for (size_t i = 0; i < host.len; i++) {
-        unsigned char c = (unsigned char)host.ptr[i];
-        bool alnum = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
-        if (!alnum && (c == '\0' || strchr("-._~:[]%!$&'()*+,;=", c) == NULL))
+    for (uint32_t i = 0; i < host->value_len; i++)
+        if (!host_chars[(unsigned char)host->value[i]])
             return false;
-    }
     return true;
 }
 
@@ -206,7 +210,7 @@ static unsigned framing_status(struct st_http1 *h)
     const struct st_header *expect = st_headers_known(&x->headers, ST_HDR_EXPECT);
 
     if (host == NULL ? x->version == 11
-                     : !host_ok((struct st_slice){host->value, host->value_len}))
+                     : !host_ok(host))
         return 400;
     if (te != NULL) {
         if (x->version == 10)
@@ -238,11 +242,11 @@ static int on_headers_complete(llhttp_t *parser)
     if (!ok || h->base[h->line_end] != '\r' || h->base[h->line_end + 1] != '\n'
         || !headers_resolve(h))
         return reject(h, 400);
+    h->line_end += 2;
     if (h->line_end > h->server->max_head)
         return reject(h, 431);
     x->head = (struct st_slice){x->method.ptr,
                                 (size_t)(h->base + h->line_end - x->method.ptr)};
-    x->peer = &h->peer;
     x->is_head = parser->method == HTTP_HEAD;
     x->keep_alive = x->version == 11 ? (parser->flags & F_CONNECTION_CLOSE) == 0
                                      : (parser->flags & F_CONNECTION_KEEP_ALIVE) != 0;
@@ -322,37 +326,56 @@ static bool method_is_token(const char *p, const char *end)
     return p < end;
 }
 
+/* A whole message lies before p. False: parsing stops here. */
+static bool message_whole(struct st_http1 *h, char *p, const char *end)
+{
+    h->base = p;
+    h->more_input = p < end;
+    h->head_timed = false;
+    st_http1_request(h);
+    if (st_unlikely(h->conn.closed))
+        return false;
+    if (st_unlikely(st_http1_is_backlogged(h)))
+        h->backlogged = true;
+    return !h->backlogged;
+}
+
+static void fail(struct st_http1 *h, llhttp_errno_t err, const char *end)
+{
+    h->reject = status_of(h, err);
+    if (h->reject == 501 && h->cur == NULL && !method_is_token(h->base, end))
+        h->reject = 400;
+    h->stop_parsing = true;
+}
+
 char *st_http1_parse(struct st_http1 *h, char *data, size_t n)
 {
     char *p = data, *end = data + n;
 
     while (p < end && !h->stop_parsing) {
-        llhttp_errno_t err = llhttp_execute(&h->parser, p, (size_t)(end - p));
+        llhttp_errno_t err;
+        size_t taken = 0;
 
-        if (err == HPE_OK) {
-            p = end;
-            break;
-        }
-        if (err == HPE_PAUSED) {
-            p = (char *)(uintptr_t)llhttp_get_error_pos(&h->parser);
-            llhttp_resume(&h->parser);
-            h->base = p;
-            h->more_input = p < end;
-            h->head_timed = false;
-            st_http1_request(h);
-            if (h->conn.closed)
-                return end;
-            if (st_unlikely(st_http1_is_backlogged(h))) {
-                h->backlogged = true;
+        if (h->memo != NULL && h->cur == NULL && p == h->base)
+            taken = st_http1_memo_take(h, p, end);
+        if (taken > 0) {
+            p += taken;
+        } else {
+            err = llhttp_execute(&h->parser, p, (size_t)(end - p));
+            if (err == HPE_OK) {
+                p = end;
                 break;
             }
-            continue;
+            if (err != HPE_PAUSED) {
+                fail(h, err, end);
+                return end;
+            }
+            p = (char *)(uintptr_t)llhttp_get_error_pos(&h->parser);
+            llhttp_resume(&h->parser);
+            st_http1_memo_learn(h);
         }
-        h->reject = status_of(h, err);
-        if (h->reject == 501 && h->cur == NULL && !method_is_token(h->base, end))
-            h->reject = 400;
-        h->stop_parsing = true;
-        return end;
+        if (!message_whole(h, p, end))
+            break;
     }
     h->more_input = false;
     return p;

@@ -19,6 +19,14 @@ static uint64_t load64(const char *p)
     return v | 0x2020202020202020u;
 }
 
+static uint32_t load32(const char *p)
+{
+    uint32_t v;
+
+    memcpy(&v, p, sizeof v);
+    return v | 0x20202020u;
+}
+
 /* Equality with a lower-case name. Setting bit 5 folds letters; other characters of a token that
  * it changes ("^" and "_") are in no name of the table. */
 static bool equals_folded(const char *text, const char *lower, size_t len)
@@ -29,6 +37,8 @@ static bool equals_folded(const char *text, const char *lower, size_t len)
                 return false;
         return load64(text + len - 8) == load64(lower + len - 8);
     }
+    if (len >= 4)
+        return load32(text) == load32(lower) && load32(text + len - 4) == load32(lower + len - 4);
     for (size_t i = 0; i < len; i++)
         if ((text[i] | 0x20) != lower[i])
             return false;
@@ -322,7 +332,7 @@ struct st_slice st_http_decode_path(struct st_arena *arena, struct st_slice raw)
     char *out;
     size_t n;
 
-    if (raw.len == 0 || raw.ptr[0] != '/' || is_plain_path(raw))
+    if (raw.len <= 1 || raw.ptr[0] != '/' || is_plain_path(raw))
         return raw;
     out = st_arena_alloc(arena, raw.len + 1);
     n = percent_decode(raw, out);

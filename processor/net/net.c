@@ -36,6 +36,7 @@ int st_net_open(struct st_loop *loop, struct st_body_budget *bodies, struct st_e
     st_slab_init(&net->chunks, "output chunks", ST_NET_CHUNK_SIZE, KEEP_CHUNKS);
     st_slab_init(&net->refs, "output references", sizeof(struct st_out), KEEP_REFS);
     st_slab_init(&net->conns, "HTTP/1 connections", sizeof(struct st_http1), KEEP_CONNS);
+    st_slab_init(&net->memos, "HTTP/1 heads", st_http1_memo_size(), KEEP_CONNS);
     TAILQ_INIT(&net->starved);
     st_timer_init(&net->starve_timer, st_http1_retry_starved);
     loop->net = net;
@@ -52,6 +53,7 @@ void st_net_close(struct st_loop *loop)
     st_slab_close(&net->chunks);
     st_slab_close(&net->refs);
     st_slab_close(&net->conns);
+    st_slab_close(&net->memos);
     close(net->spare_fd);
     free(net->read_base);
     free(net);

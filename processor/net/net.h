@@ -32,6 +32,7 @@ struct st_net {
     struct st_slab chunks; /* output chunks */
     struct st_slab refs;   /* output entries that refer to a buffer */
     struct st_slab conns;  /* HTTP/1 connections */
+    struct st_slab memos;  /* heads that HTTP/1 connections keep */
     struct st_body_budget *bodies;
     int spare_fd; /* given up at EMFILE, to answer and close one connection */
     uint64_t date_second; /* begin of the second that prefix names, ns since the epoch */
