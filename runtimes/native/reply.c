@@ -63,19 +63,24 @@ static bool headers_ok(const struct stator_reply *reply)
     return true;
 }
 
+/* All but the content type. */
+static inline bool most_ok(const struct stator_reply *reply)
+{
+    if (reply == NULL || reply->size < REPLY_MIN_SIZE ||
+        ((unsigned)reply->status - 200u > 399u && reply->status != 0) ||
+        (reply->body == NULL && reply->body_len != 0))
+        return false;
+    return st_likely(reply->header_count == 0) || headers_ok(reply);
+}
+
+static bool type_ok(struct stator_str type)
+{
+    return type.len == 0 || (type.ptr != NULL && value_ok(type));
+}
+
 bool st_native_reply_ok(const struct stator_reply *reply)
 {
-    if (reply == NULL || reply->size < REPLY_MIN_SIZE)
-        return false;
-    if (reply->status != 0 && (reply->status < 200 || reply->status > 599))
-        return false;
-    if (reply->body_len != 0 && reply->body == NULL)
-        return false;
-    if (reply->content_type.len != 0 &&
-        (reply->content_type.ptr == NULL ||
-         (known_type(reply->content_type).len == 0 && !value_ok(reply->content_type))))
-        return false;
-    return reply->header_count == 0 || headers_ok(reply);
+    return most_ok(reply) && type_ok(reply->content_type);
 }
 
 void st_native_reply_read(struct stator_reply *out, const struct stator_reply *reply)
@@ -121,8 +126,14 @@ static bool copy(struct st_arena *a, const void *ptr, size_t len, struct st_slic
     return true;
 }
 
-static bool copy_headers(struct st_event *ev, const struct stator_reply *reply,
-                         struct st_result *out)
+struct head {
+    struct st_slice content_type;
+    struct st_header *items;
+    size_t count;
+};
+
+static __attribute__((noinline)) bool
+copy_headers(struct st_event *ev, const struct stator_reply *reply, struct head *out)
 {
     struct st_header *items = st_arena_try(&ev->arena, reply->header_count * sizeof *items);
     struct st_slice name, value;
@@ -150,8 +161,8 @@ static bool copy_headers(struct st_event *ev, const struct stator_reply *reply,
                                         .value_len = (uint32_t)value.len,
                                         .id = id};
     }
-    out->headers = items;
-    out->header_count = n;
+    out->items = items;
+    out->count = n;
     return true;
 }
 
@@ -174,40 +185,55 @@ static bool is_of_event(const struct st_event *ev, const char *ptr, size_t len)
     return false;
 }
 
-int st_native_reply_put(struct st_event *ev, const struct stator_reply *reply, bool keep_body)
+static __attribute__((noinline)) int copy_type(struct st_event *ev, struct stator_str type,
+                                               struct st_slice *out)
 {
+    if (!type_ok(type))
+        return STATOR_INVALID;
+    return copy(&ev->arena, type.ptr, type.len, out) ? STATOR_DONE : STATOR_NOMEM;
+}
+
+static inline int put(struct st_event *ev, const struct stator_reply *reply, bool keep_body)
+{
+    struct st_slice body = {reply->body, reply->body_len};
     struct st_result *r = &ev->result;
-    struct st_result next = {.status = (uint16_t)reply->status};
+    struct head head = {.items = NULL};
 
     if (reply->content_type.len != 0) {
-        next.content_type = known_type(reply->content_type);
-        if (next.content_type.len == 0 &&
-            !copy(&ev->arena, reply->content_type.ptr, reply->content_type.len, &next.content_type))
-            return STATOR_NOMEM;
+        head.content_type = known_type(reply->content_type);
+        if (head.content_type.len == 0) {
+            int rc = copy_type(ev, reply->content_type, &head.content_type);
+
+            if (rc != STATOR_DONE)
+                return rc;
+        }
     }
-    if (st_unlikely(reply->header_count != 0) && !copy_headers(ev, reply, &next))
+    if (st_unlikely(reply->header_count != 0) && !copy_headers(ev, reply, &head))
         return STATOR_NOMEM;
-    if (keep_body || (reply->flags & STATOR_BODY_STATIC) != 0 ||
-        is_of_event(ev, reply->body, reply->body_len))
-        next.body = (struct st_slice){reply->body, reply->body_len};
-    else if (!copy(&ev->arena, reply->body, reply->body_len, &next.body))
+    if (!keep_body && (reply->flags & STATOR_BODY_STATIC) == 0 &&
+        !is_of_event(ev, body.ptr, body.len) && !copy(&ev->arena, body.ptr, body.len, &body))
         return STATOR_NOMEM;
     r->outcome = ST_OUTCOME_OK;
-    r->status = next.status;
-    r->content_type = next.content_type;
-    r->headers = next.headers;
-    r->header_count = next.header_count;
-    r->body = next.body;
+    r->status = (uint16_t)reply->status;
+    r->content_type = head.content_type;
+    r->headers = head.items;
+    r->header_count = head.count;
+    r->body = body;
     return STATOR_DONE;
+}
+
+int st_native_reply_put(struct st_event *ev, const struct stator_reply *reply, bool keep_body)
+{
+    return put(ev, reply, keep_body);
 }
 
 int st_native_reply(stator_event *event, const struct stator_reply *reply)
 {
     struct st_event *ev = st_native_from(event);
 
-    if (!st_native_reply_ok(reply) || ev->result.streamed)
+    if (st_unlikely(!most_ok(reply) || ev->result.streamed))
         return STATOR_INVALID;
-    return st_native_reply_put(ev, reply, false);
+    return put(ev, reply, false);
 }
 
 /* status, text and nothing else. */
