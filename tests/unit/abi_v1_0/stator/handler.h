@@ -23,8 +23,8 @@
  * `host->size` with its offset (STATOR_HAS does that).
  *
  * Threads: a handler with STATOR_NONBLOCKING runs on the loop threads and must return within
- * microseconds; without it each worker is a thread, which may block. `init`, `handle` and `fini` of one
- * worker never overlap, those of different workers do. Every host function may be called by the
+ * microseconds; without it each worker is a thread, which may block. `init`, `handle` and `fini` of
+ * one worker never overlap, those of different workers do. Every host function may be called by the
  * thread that runs `handle` during `handle`, and nowhere else, but those marked "any thread".
  *
  * Memory: what accessors return belongs to the event and lives until `handle` returns, or, after
@@ -55,7 +55,7 @@ extern "C" {
 #endif
 
 /* True when the other side's struct, whose first member behind abi is size, has the member. */
-#define STATOR_HAS(ptr, type, member)                                                              \
+#define STATOR_HAS(ptr, type, member) \
     ((ptr)->size >= offsetof(type, member) + sizeof(((type *)0)->member))
 
 typedef struct stator_event stator_event;
@@ -91,18 +91,20 @@ enum { STATOR_LOG_DEBUG, STATOR_LOG_INFO, STATOR_LOG_WARN, STATOR_LOG_ERROR };
 
 /* Flags of a handler. */
 enum {
-    STATOR_NONBLOCKING = 1 /* handle() never blocks: run it on the loop thread, without a hand-off */
+    /* handle() never blocks: run it on the loop thread, without a hand-off. */
+    STATOR_NONBLOCKING = 1
 };
 
 /* Flags of a reply. */
 enum {
-    STATOR_BODY_STATIC = 1 /* body stays as it is until fini(): don't copy it. Bytes of the event's
-                              own body and of alloc() are never copied, with or without this */
+    /* body stays as it is until fini(): don't copy it. Bytes of the event's own body and large
+     * blocks of alloc() are not copied either way. */
+    STATOR_BODY_STATIC = 1
 };
 
 struct stator_reply {
     size_t size; /* sizeof(struct stator_reply) */
-    int status;  /* 100 is not allowed; 0: 200 */
+    int status;  /* 200..599; 0: 200 */
     uint32_t flags;
     struct stator_str content_type; /* empty: text/plain; charset=utf-8 */
     const struct stator_header *headers;
@@ -114,11 +116,11 @@ struct stator_reply {
 /* One worker, told to init(); valid until fini(). */
 struct stator_worker_v1 {
     size_t size;
-    unsigned index;          /* 0 .. count-1 within the pool */
-    unsigned count;          /* workers of the pool */
-    const char *function;    /* metadata.name */
-    const char *trigger;     /* name of the pool's trigger, or of the shared pool */
-    const char *slot;        /* the slot it is bound to, as in `stator slots` */
+    unsigned index;       /* 0 .. count-1 within the pool */
+    unsigned count;       /* workers of the pool */
+    const char *function; /* metadata.name */
+    const char *trigger;  /* name of the pool's trigger, or of the shared pool */
+    const char *slot;     /* the slot it is bound to, as in `stator slots` */
 };
 
 /* Names a deferred event; never 0. */
@@ -149,9 +151,9 @@ struct stator_host_v1 {
     struct stator_str (*topic)(stator_event *ev); /* topic or stream */
     int32_t (*shard)(stator_event *ev);           /* partition; -1: none */
     uint64_t (*offset)(stator_event *ev);
-    uint32_t (*attempt)(stator_event *ev);      /* 1 for the first delivery */
-    int64_t (*timestamp_ns)(stator_event *ev);  /* of the source, since the epoch */
-    int64_t (*time_left_ms)(stator_event *ev);  /* until eventTimeout; -1: no limit */
+    uint32_t (*attempt)(stator_event *ev);       /* 1 for the first delivery */
+    int64_t (*timestamp_ns)(stator_event *ev);   /* of the source, since the epoch */
+    int64_t (*time_left_ms)(stator_event *ev);   /* until eventTimeout; -1: no limit */
     struct stator_str (*peer)(stator_event *ev); /* "192.0.2.7:50122", "" when there is none */
 
     /* Answers. reply() keeps copies; the answer leaves after handle() returned STATOR_OK. The last
@@ -168,9 +170,9 @@ struct stator_host_v1 {
      * write() takes all of the bytes or none; the stream ends when handle() returns (STATOR_OK:
      * well; anything else: the connection is cut, so that the client notices) or, in a deferred
      * event, by resolve(). On a worker thread write() blocks while the client is slow, until it
-     * reads again, the event times out or the client leaves (GONE). On a loop thread it takes the bytes and
-     * returns STATOR_AGAIN when no more should be written now: the handler then defers and goes on
-     * when its on_writable() callback runs, on the same thread. */
+     * reads again, the event times out or the client leaves (GONE). On a loop thread it takes the
+     * bytes and returns STATOR_AGAIN when no more should be written now: the handler then defers
+     * and goes on when its on_writable() callback runs, on the same thread. */
     int (*stream_open)(stator_event *ev, const struct stator_reply *head);
     int (*write)(stator_event *ev, const void *bytes, size_t len);
     int (*on_writable)(stator_event *ev, void (*fn)(stator_event *ev, void *arg), void *arg);
