@@ -73,9 +73,11 @@ def check_handler(path, form, name):
 def check_source(path, form, name):
     """What is wrong with an include in the processor, a trigger or a runtime, or None."""
     source = layer(path)
+    if name == PUBLIC:
+        if source != "runtime:native" and path != "processor/main.c":
+            return "only runtimes/native, and main.c for its version, include the public header"
+        return None
     if form == "<":
-        if name == PUBLIC and source != "runtime:native":
-            return "only runtimes/native includes the public header"
         if Path(name).exists() or (Path(path).parent / name).exists():
             return 'a file of ours is included with quotes, as "path/from/the/root.h"'
         return None
