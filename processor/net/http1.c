@@ -253,6 +253,30 @@ static void pop(struct st_http1 *h)
     h->outstanding--;
 }
 
+/* Whatever is in the pipeline gets no answer on this connection any more. */
+static void abandon_pipeline(struct st_http1 *h)
+{
+    struct st_exchange *x;
+
+    while ((x = STAILQ_FIRST(&h->pipeline)) != NULL) {
+        pop(h);
+        x->session = NULL;
+        st_outq_clear(&x->out, h->server->net);
+        if (x->answered)
+            h->server->handler->done(x);
+        else
+            h->server->handler->gone(x);
+    }
+}
+
+/* The last reply is written: what stands behind it will not be answered. */
+static void close_session(struct st_http1 *h)
+{
+    h->stop_parsing = true;
+    abandon_pipeline(h);
+    st_conn_close_when_sent(&h->conn, false);
+}
+
 /* The exchange whose turn it was is done: pass on those behind it that are answered. */
 static void advance(struct st_http1 *h)
 {
@@ -271,8 +295,7 @@ static void advance(struct st_http1 *h)
         pop(h);
         h->server->handler->done(x);
         if (!keep_alive) {
-            h->stop_parsing = true;
-            st_conn_close_when_sent(&h->conn, false);
+            close_session(h);
             return;
         }
     }
@@ -283,9 +306,7 @@ static void passed_on(struct st_http1 *h, bool close)
 {
     pop(h);
     if (st_unlikely(close)) {
-        /* Nothing behind it will be answered. */
-        h->stop_parsing = true;
-        st_conn_close_when_sent(&h->conn, false);
+        close_session(h);
         return;
     }
     if (st_unlikely(h->outstanding > 0))
@@ -488,7 +509,8 @@ static void http1_parse_on(struct st_http1 *h, char *data, size_t n)
     }
     if (st_unlikely(h->stop_parsing)) {
         drop_cur(h);
-        st_conn_pause(&h->conn);
+        if (h->reject != 0)
+            st_conn_pause(&h->conn);
     }
     h->in_read = false;
     set_deadline(h);
@@ -501,8 +523,13 @@ static void http1_data(struct st_conn *c, char *data, size_t n)
 {
     struct st_http1 *h = ST_CONTAINER_OF(c, struct st_http1, conn);
 
-    if (st_unlikely(h->stop_parsing))
+    if (st_unlikely(h->stop_parsing)) {
+        /* Read on only to notice that the client is gone. */
+        h->discarded += n;
+        if (h->discarded > ST_NET_READ_SIZE)
+            st_conn_pause(c);
         return;
+    }
     h->base = data;
     if (st_unlikely(h->carry != NULL)) {
         /* The head goes on: its first bytes are put before the new ones. */
@@ -565,18 +592,9 @@ static void http1_closed(struct st_conn *c)
 {
     struct st_http1 *h = ST_CONTAINER_OF(c, struct st_http1, conn);
     struct st_http_server *s = h->server;
-    struct st_exchange *x;
 
     drop_cur(h);
-    while ((x = STAILQ_FIRST(&h->pipeline)) != NULL) {
-        pop(h);
-        x->session = NULL;
-        st_outq_clear(&x->out, c->net);
-        if (x->answered)
-            s->handler->done(x);
-        else
-            s->handler->gone(x);
-    }
+    abandon_pipeline(h);
     free(h->carry);
     h->carry = NULL;
     if (h->memo != NULL)

@@ -67,6 +67,7 @@ struct st_http1 {
     bool head_timed;      /* the header deadline is running */
     bool served;          /* had a whole request */
     bool starved;         /* on net->starved: waits for body memory */
+    size_t discarded;     /* bytes that came after the last request */
     unsigned reject;      /* status that ends the session once all are answered; 0: none */
     struct st_http1_memo *memo; /* head of an earlier request, or NULL */
     uint32_t memo_misses;       /* in a row */

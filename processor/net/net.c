@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "processor/core/alloc.h"
 #include "processor/core/clock.h"
 #include "processor/net/http1.h"
 #include "processor/net/outq.h"
@@ -88,8 +89,8 @@ struct st_region *st_body_region_try_new(struct st_body_budget *budget, size_t s
     uint64_t used = atomic_fetch_add_explicit(&budget->used, size, memory_order_relaxed);
     struct body_region *b = NULL;
 
-    if (used <= budget->limit && size <= budget->limit - used)
-        b = malloc(sizeof *b + size);
+    if (used <= budget->limit && size <= budget->limit - used && size <= SIZE_MAX - sizeof *b)
+        b = st_try_malloc(sizeof *b + size);
     if (b == NULL) {
         atomic_fetch_sub_explicit(&budget->used, size, memory_order_relaxed);
         return NULL;
