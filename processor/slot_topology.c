@@ -299,7 +299,9 @@ static unsigned count_nodes(const char *root)
     return count;
 }
 
-/* hwloc without what costs time: no devices, caches or cores, only CPUs and NUMA nodes. */
+/* hwloc without what costs time: no devices, caches or cores, only CPUs and NUMA nodes. Groups
+ * stay: a node has the CPUs of the object that it hangs on, without a group of its own the
+ * machine's. */
 static hwloc_topology_t load_hwloc(void)
 {
     hwloc_topology_t topology;
@@ -307,6 +309,7 @@ static hwloc_topology_t load_hwloc(void)
     if (hwloc_topology_init(&topology) != 0)
         return NULL;
     hwloc_topology_set_all_types_filter(topology, HWLOC_TYPE_FILTER_KEEP_NONE);
+    hwloc_topology_set_type_filter(topology, HWLOC_OBJ_GROUP, HWLOC_TYPE_FILTER_KEEP_STRUCTURE);
     hwloc_topology_set_flags(
         topology, HWLOC_TOPOLOGY_FLAG_INCLUDE_DISALLOWED | HWLOC_TOPOLOGY_FLAG_NO_DISTANCES |
                       HWLOC_TOPOLOGY_FLAG_NO_MEMATTRS | HWLOC_TOPOLOGY_FLAG_NO_CPUKINDS);

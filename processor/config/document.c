@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "processor/config/scalar.h"
 #include "processor/core/alloc.h"
 
 enum {
@@ -33,8 +34,9 @@ static struct st_node node_of(struct fy_node *fyn, struct st_node at)
     style = fy_node_get_style(fyn);
     node.line = (unsigned)mark->line + 1;
     node.column = (unsigned)mark->column + 1;
-    /* The mark of quoted text is behind the quote. */
-    if ((style == FYNS_SINGLE_QUOTED || style == FYNS_DOUBLE_QUOTED) && node.column > 1)
+    /* The mark is behind the quote, or the * of an alias. */
+    if ((style == FYNS_SINGLE_QUOTED || style == FYNS_DOUBLE_QUOTED || style == FYNS_ALIAS) &&
+        node.column > 1)
         node.column--;
     return node;
 }
@@ -79,7 +81,7 @@ enum st_node_kind st_node_kind(struct st_node node)
         return ST_NODE_MAP;
     if (fy_node_is_sequence(node.fyn))
         return ST_NODE_LIST;
-    if (fy_node_is_null(node.fyn))
+    if (!st_node_is_text(node) && st_scalar_resolve(scalar_text(node.fyn)) == ST_SCALAR_NULL)
         return ST_NODE_NULL;
     return ST_NODE_SCALAR;
 }
@@ -433,7 +435,8 @@ static int load(struct st_document *doc, struct fy_parser *parser, struct fy_dia
     second = fy_parse_load_document(parser);
     if (fy_diag_got_error(diag)) {
         report_syntax(doc, diag);
-    } else if (second != NULL && fy_document_root(second) != NULL) {
+    } else if (second != NULL &&
+               st_node_kind((struct st_node){.fyn = fy_document_root(second)}) != ST_NODE_NULL) {
         st_diag_error(doc->diag, (struct st_place){doc->file, 0, 0},
                       "found a second document behind ---, expected one");
     } else {

@@ -130,6 +130,7 @@ static void read_string_list(struct st_reader *r, const struct st_option *row, v
 
     item.type = ST_OPT_STRING;
     item.offset = 0;
+    item.example = NULL; /* the row's is a whole list */
     list.items = st_config_alloc(r->mem, count * sizeof(list.items[0]));
     list.count = count;
     for (size_t i = 0; i < count; i++) {
@@ -154,6 +155,7 @@ static void read_string_map(struct st_reader *r, const struct st_option *row, vo
         return;
     item.type = ST_OPT_STRING;
     item.offset = 0;
+    item.example = NULL;
     map.items = st_config_alloc(r->mem, pairs.count * sizeof(map.items[0]));
     for (size_t i = 0; i < pairs.count; i++) {
         struct st_path at = {.up = path, .name = pairs.items[i].key};

@@ -1,0 +1,222 @@
+/* platform.yaml: listeners, log and metrics. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "processor/core/log.h"
+#include "tests/support/config_kit.h"
+
+/* Loads a platform file beside a function's. */
+static int load(struct st_config *c, const char *platform, const char *function, char **told)
+{
+    struct st_config_args args = {.config = "f.yaml", .platform_config = "p.yaml"};
+
+    kit_write("f.yaml", function);
+    kit_write("p.yaml", platform);
+    return kit_load(c, &args, told);
+}
+
+static const char plain[] = "spec: {runtime: native}\n";
+
+static void test_without_file(void **state)
+{
+    struct st_config_args args = {.config = "f.yaml"};
+    struct st_config c;
+    char *told;
+
+    (void)state;
+    kit_write("f.yaml", plain);
+    assert_int_equal(kit_load(&c, &args, &told), 0);
+    assert_string_equal(told, "");
+    assert_true(c.platform.web_admin.enabled && c.platform.health.enabled &&
+                c.platform.metrics.enabled);
+    assert_false(c.platform.web_admin.configured || c.platform.health.configured ||
+                 c.platform.metrics.configured);
+    assert_string_equal(c.platform.web_admin.listen_address, "127.0.0.1:8081");
+    assert_string_equal(c.platform.health.listen_address, ":8082");
+    assert_string_equal(c.platform.metrics.listen_address, ":8090");
+    assert_int_equal(c.platform.log_level, ST_LOG_DEBUG);
+    assert_int_equal(c.platform.log_encoding, ST_LOG_CONSOLE);
+    free(told);
+    st_config_free(&c);
+}
+
+static void test_full(void **state)
+{
+    struct st_config c;
+    char *told;
+
+    (void)state;
+    assert_int_equal(load(&c,
+                          "kind: kube\n"
+                          "cronTriggerCreationMode: kube\n"
+                          "webAdmin: {enabled: no, listenAddress: 0.0.0.0:1}\n"
+                          "healthCheck: {enabled: on, listenAddress: 'unix:/run/h'}\n"
+                          "logger:\n"
+                          "  sinks:\n"
+                          "    elsewhere: {kind: appinsights, url: x}\n"
+                          "    out: {kind: stdout, attributes: {encoding: json}}\n"
+                          "  system:\n"
+                          "  - {level: error, sink: elsewhere}\n"
+                          "  - {level: warning, sink: out}\n"
+                          "  functions:\n"
+                          "  - {level: info, sink: out}\n"
+                          "metrics:\n"
+                          "  sinks:\n"
+                          "    pull: {kind: prometheusPull, url: '[::1]:2'}\n"
+                          "    push: {kind: prometheusPush, url: x, attributes: {interval: 10s}}\n"
+                          "  system: [push]\n"
+                          "  functions: [pull]\n",
+                          plain, &told),
+                     0);
+    assert_string_equal(told, "p.yaml:7:23: warning: logger.sinks.elsewhere.kind: \"appinsights\" "
+                              "is not supported by this build yet; the log goes to stdout\n");
+    assert_false(c.platform.web_admin.enabled);
+    assert_true(c.platform.web_admin.configured && c.platform.health.configured &&
+                c.platform.metrics.configured);
+    assert_string_equal(c.platform.web_admin.listen_address, "0.0.0.0:1");
+    assert_true(c.platform.health.enabled);
+    assert_string_equal(c.platform.health.listen_address, "unix:/run/h");
+    assert_true(c.platform.metrics.enabled);
+    assert_string_equal(c.platform.metrics.listen_address, "[::1]:2");
+    assert_int_equal(c.platform.log_level, ST_LOG_WARN);
+    assert_int_equal(c.platform.log_encoding, ST_LOG_JSON);
+    free(told);
+    st_config_free(&c);
+}
+
+static void test_metrics(void **state)
+{
+    static const struct {
+        const char *yaml, *address; /* address NULL: off */
+    } cases[] = {
+        {"kind: local\n", ":8090"},
+        {"metrics: {sinks: {p: {kind: prometheusPull}}}\n", ":8090"},
+        {"metrics: {sinks: {p: {kind: prometheusPull, url: ':7'}}}\n", ":7"},
+        {"metrics: {sinks: {p: {kind: prometheusPull, enabled: false}}, functions: [p]}\n", NULL},
+        {"metrics: {sinks: {p: {kind: prometheusPull}}, functions: []}\n", NULL},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ST_ARRAY_LEN(cases); i++) {
+        struct st_config c;
+        char *told;
+
+        assert_int_equal(load(&c, cases[i].yaml, plain, &told), 0);
+        assert_string_equal(told, "");
+        assert_int_equal(c.platform.metrics.enabled, cases[i].address != NULL);
+        if (cases[i].address != NULL)
+            assert_string_equal(c.platform.metrics.listen_address, cases[i].address);
+        free(told);
+        st_config_free(&c);
+    }
+}
+
+/* spec.loggerSinks beats the platform, whose system log beats that of functions. */
+static void test_levels(void **state)
+{
+    static const struct {
+        const char *platform, *function;
+        int level;
+    } cases[] = {
+        {"{kind: local}", "", ST_LOG_DEBUG},
+        {"{logger: {system: [{level: error, sink: stdout}]}}", "", ST_LOG_ERROR},
+        {"{logger: {functions: [{level: warn, sink: stdout}]}}", "", ST_LOG_WARN},
+        {"{logger: {system: [{sink: stdout}]}}", "", ST_LOG_DEBUG},
+        {"{logger: {system: [{level: error, sink: stdout}]}}", ", loggerSinks: [{level: info}]",
+         ST_LOG_INFO},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ST_ARRAY_LEN(cases); i++) {
+        struct st_config c;
+        char function[128], *told;
+
+        snprintf(function, sizeof(function), "spec: {runtime: native%s}\n", cases[i].function);
+        assert_int_equal(load(&c, cases[i].platform, function, &told), 0);
+        assert_string_equal(told, "");
+        assert_int_equal(c.platform.log_level, cases[i].level);
+        free(told);
+        st_config_free(&c);
+    }
+}
+
+static void test_faults(void **state)
+{
+    static const struct {
+        const char *yaml, *told;
+        bool refused;
+    } cases[] = {
+        {"5\n",
+         "p.yaml:1:1: found text, expected an object, for example {webAdmin: {enabled: "
+         "true}}\n",
+         true},
+        {"webAdmin: {listenAddress: 8081}\n",
+         "p.yaml:1:27: webAdmin.listenAddress: found the number 8081, expected text, for example "
+         "\"127.0.0.1:8081\"\n",
+         true},
+        {"webAdmin: {listenAddress: localhost}\n",
+         "p.yaml:1:27: webAdmin.listenAddress: found \"localhost\", expected an address and a "
+         "port, "
+         "for example \"127.0.0.1:8081\" or \":8081\"\n",
+         true},
+        {"healthCheck: {listenAddress: ':65536'}\n",
+         "p.yaml:1:30: healthCheck.listenAddress: found \":65536\", expected an address and a "
+         "port, "
+         "for example \"127.0.0.1:8081\" or \":8081\"\n",
+         true},
+        {"healthCheck: {listenAddress: ':0x10'}\n",
+         "p.yaml:1:30: healthCheck.listenAddress: found \":0x10\", expected an address and a port, "
+         "for example \"127.0.0.1:8081\" or \":8081\"\n",
+         true},
+        {"logger: {system: [{level: loud, sink: stdout}]}\n",
+         "p.yaml:1:27: logger.system[0].level: found \"loud\", expected one of debug, info, warn, "
+         "error, warning, for example info\n",
+         true},
+        {"logger: {system: [{level: info, sink: nowhere}]}\n",
+         "p.yaml:1:39: logger.system[0].sink: found \"nowhere\", expected a name of logger.sinks\n",
+         true},
+        {"metrics: {functions: [nowhere]}\n",
+         "p.yaml:1:23: metrics.functions[0]: found \"nowhere\", expected a name of metrics.sinks\n",
+         true},
+        {"metrics: {sinks: {p: {kind: prometheusPull, url: nowhere}}}\n",
+         "p.yaml:1:50: metrics.sinks.p.url: found \"nowhere\", expected an address and a port, for "
+         "example \"127.0.0.1:8081\" or \":8081\"\n",
+         true},
+        {"metrics: {sinks: {p: {kind: prometheusPush}}}\n",
+         "p.yaml:1:29: warning: metrics.sinks.p.kind: \"prometheusPush\" is not supported by this "
+         "build yet, the sink is ignored\n",
+         false},
+        {"webadmin: {enabled: true}\nnamspace: x\n",
+         "p.yaml:1:1: warning: webadmin: the name of this key is \"webAdmin\"\n"
+         "p.yaml:2:1: warning: namspace: unknown key, it is ignored\n",
+         false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ST_ARRAY_LEN(cases); i++) {
+        struct st_config c;
+        char *told;
+        int rc = load(&c, cases[i].yaml, plain, &told);
+
+        if ((rc != 0) != cases[i].refused || strcmp(told, cases[i].told) != 0)
+            fail_msg("%s\nreturned %d\ntold     %sexpected %s", cases[i].yaml, rc, told,
+                     cases[i].told);
+        free(told);
+        st_config_free(&c);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_without_file), cmocka_unit_test(test_full),
+        cmocka_unit_test(test_metrics),      cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_faults),
+    };
+
+    return cmocka_run_group_tests(tests, kit_setup, kit_teardown);
+}
