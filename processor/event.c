@@ -11,7 +11,7 @@
 void st_event_init(struct st_event *ev, struct st_trigger *trigger, struct st_loop *home,
                    void *space, size_t space_size)
 {
-    memset(ev, 0, sizeof *ev);
+    st_zero(ev, sizeof *ev);
     ev->magic = ST_EVENT_MAGIC;
     atomic_init(&ev->refs, 1);
     ev->trigger = trigger;

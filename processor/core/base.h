@@ -52,6 +52,14 @@ static inline bool st_slice_eq(struct st_slice a, struct st_slice b)
     return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
 }
 
+/* memset(p, 0, n) by the library's vector code: of a constant size gcc makes `rep stosq`, which is
+ * slower up to some kilobytes. */
+static inline void st_zero(void *p, size_t n)
+{
+    __asm__("" : "+r"(n));
+    memset(p, 0, n);
+}
+
 /* Equality of ASCII text in any case; other bytes must be equal. */
 bool st_slice_ieq(struct st_slice a, struct st_slice b);
 

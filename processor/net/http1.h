@@ -72,6 +72,8 @@ struct st_http1 {
     struct st_http1_memo *memo; /* head of an earlier request, or NULL */
     uint32_t memo_misses;       /* in a row */
     uint64_t starved_since_ns;
+    uint8_t host_len;     /* of host: a value of Host that was found well-formed */
+    char host[48];
     struct st_peer peer;
 };
 

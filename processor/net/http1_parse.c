@@ -166,12 +166,18 @@ static const bool host_chars[256] = {
     [';'] = true,         ['='] = true,
 };
 
-/* By its characters; empty is allowed. */
-static bool host_ok(const struct st_header *host)
+/* By its characters; empty is allowed. The one that was fine last time is fine again. */
+static bool host_ok(struct st_http1 *h, const struct st_header *host)
 {
+    if (host->value_len == h->host_len && memcmp(host->value, h->host, h->host_len) == 0)
+        return true;
     for (uint32_t i = 0; i < host->value_len; i++)
         if (!host_chars[(unsigned char)host->value[i]])
             return false;
+    if (host->value_len <= sizeof h->host) {
+        h->host_len = (uint8_t)host->value_len;
+        memcpy(h->host, host->value, host->value_len);
+    }
     return true;
 }
 
@@ -210,7 +216,7 @@ static unsigned framing_status(struct st_http1 *h)
     const struct st_header *expect = st_headers_known(&x->headers, ST_HDR_EXPECT);
 
     if (host == NULL ? x->version == 11
-                     : !host_ok(host))
+                     : !host_ok(h, host))
         return 400;
     if (te != NULL) {
         if (x->version == 10)
