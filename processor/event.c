@@ -48,8 +48,8 @@ void st_event_unref(struct st_event *ev)
 {
     ST_CHECK(ev, ST_EVENT_MAGIC);
     /* The last holder needs no read-modify-write: nobody else can add a reference. */
-    if (atomic_load_explicit(&ev->refs, memory_order_acquire) != 1
-        && atomic_fetch_sub_explicit(&ev->refs, 1, memory_order_acq_rel) != 1)
+    if (atomic_load_explicit(&ev->refs, memory_order_acquire) != 1 &&
+        atomic_fetch_sub_explicit(&ev->refs, 1, memory_order_acq_rel) != 1)
         return;
     if (st_likely(st_loop_is_current(ev->home)))
         event_release(ev);
@@ -137,8 +137,7 @@ void st_event_complete(struct st_event *ev)
         atomic_store_explicit(&ev->refs, 1, memory_order_relaxed);
     else
         st_event_unref(ev);
-    if (st_likely(ev->holds == 0)
-        && !(st_unlikely(has_stream(ev)) && st_stream_has_in_flight(ev)))
+    if (st_likely(ev->holds == 0) && !(st_unlikely(has_stream(ev)) && st_stream_has_in_flight(ev)))
         st_event_finish(ev, &ev->result);
 }
 

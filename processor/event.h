@@ -2,15 +2,18 @@
  *
  * Ownership. An event lives until its last reference is gone; references are held by its home loop
  * (from st_event_init until it is answered), by the worker that has it, by a deferred token and by
- * open streams. "Answered" and "released" differ: a timed-out event is answered while its worker still
- * reads it. The object goes back to its trigger on its home loop, whoever drops the last reference.
+ * open streams. "Answered" and "released" differ: a timed-out event is answered while its worker
+ * still reads it. The object goes back to its trigger on its home loop, whoever drops the last
+ * reference.
  *
- * Threads. Fields marked [home] are touched by the home loop only. The description is written before
- * dispatch and constant afterwards. `arena` and `result` belong to the home loop until a worker claims
- * the event, then to that worker, then to the home loop again when the result has come back.
+ * Threads. Fields marked [home] are touched by the home loop only. The description is written
+ * before dispatch and constant afterwards. `arena` and `result` belong to the home loop until a
+ * worker claims the event, then to that worker, then to the home loop again when the result has
+ * come back.
  *
  * Claim. `claim` decides races over an event that waits in a worker's channel: it holds
- * {assignment number, state}, and whoever changes WAITING by compare-and-swap owns the next step. */
+ * {assignment number, state}, and whoever changes WAITING by compare-and-swap owns the next step.
+ */
 #ifndef PROCESSOR_EVENT_H
 #define PROCESSOR_EVENT_H
 
@@ -34,28 +37,28 @@ enum { ST_EVENT_MAGIC = 0x65766e74 };
 /* How an event ended. */
 enum st_outcome {
     ST_OUTCOME_OK,
-    ST_OUTCOME_ERROR,    /* the handler failed: status and body say how */
-    ST_OUTCOME_RETRY,    /* the handler wants it again; retry_after_ms */
-    ST_OUTCOME_REJECT,   /* the handler never wants it again; body is the reason */
-    ST_OUTCOME_DEFER,    /* no result yet: a token will bring it; never finished with this */
-    ST_OUTCOME_TIMEOUT,  /* eventTimeout passed */
-    ST_OUTCOME_NO_WORKER,/* no worker within the wait, or the queue is full */
-    ST_OUTCOME_NO_MEMORY,/* bodyMemory is used up */
-    ST_OUTCOME_CRASH,    /* the worker died or broke its protocol; body is the text */
-    ST_OUTCOME_CANCELLED /* nobody waits for the answer any more */
+    ST_OUTCOME_ERROR,     /* the handler failed: status and body say how */
+    ST_OUTCOME_RETRY,     /* the handler wants it again; retry_after_ms */
+    ST_OUTCOME_REJECT,    /* the handler never wants it again; body is the reason */
+    ST_OUTCOME_DEFER,     /* no result yet: a token will bring it; never finished with this */
+    ST_OUTCOME_TIMEOUT,   /* eventTimeout passed */
+    ST_OUTCOME_NO_WORKER, /* no worker within the wait, or the queue is full */
+    ST_OUTCOME_NO_MEMORY, /* bodyMemory is used up */
+    ST_OUTCOME_CRASH,     /* the worker died or broke its protocol; body is the text */
+    ST_OUTCOME_CANCELLED  /* nobody waits for the answer any more */
 };
 
 /* A result. Slices live as long as the event, but for what body_owner holds. */
 struct st_result {
     enum st_outcome outcome;
-    uint16_t status;               /* HTTP terms; 0: by outcome */
-    bool streamed;                 /* the body has left in pieces: only the end is missing */
-    uint32_t retry_after_ms;       /* 0: unknown */
-    struct st_slice content_type;  /* empty: the default of the runtime */
+    uint16_t status;              /* HTTP terms; 0: by outcome */
+    bool streamed;                /* the body has left in pieces: only the end is missing */
+    uint32_t retry_after_ms;      /* 0: unknown */
+    struct st_slice content_type; /* empty: the default of the runtime */
     const struct st_header *headers;
     size_t header_count;
     struct st_slice body;
-    struct st_buf body_owner;      /* empty, or keeps the body's bytes alive */
+    struct st_buf body_owner; /* empty, or keeps the body's bytes alive */
 };
 
 /* Where an event stands in its source. */
@@ -81,20 +84,20 @@ struct st_event {
 
     struct st_trigger *trigger;
     struct st_loop *home;
-    struct st_worker *worker; /* that it is assigned to, or NULL; under the pool's lock */
-    TAILQ_ENTRY(st_event) link; /* in the pool's queue; under the pool's lock */
-    bool in_queue;              /* under the pool's lock */
-    bool answered;              /* [home] */
-    bool has_result;            /* [home] result is there, holds delay the answer */
-    bool counted;               /* [home] left the inline path: in the in-flight gauge */
-    bool pending;               /* [home] was submitted to the pool */
-    uint32_t holds;             /* [home] */
-    _Atomic uint32_t token;     /* processor/deferred.c only; 0: never deferred */
-    struct st_mail mail;        /* for the one hand-over between loops that is under way */
-    struct st_timer timer;      /* [home] end of the wait for a worker, then eventTimeout */
-    uint64_t queued_ns;         /* when it began to wait for a worker; under the pool's lock */
-    uint64_t arrived_ns;        /* CLOCK_MONOTONIC of the pass in which it was complete */
-    _Atomic uint64_t started_ns;/* when the handler began; 0: not yet. Written by the worker */
+    struct st_worker *worker;    /* that it is assigned to, or NULL; under the pool's lock */
+    TAILQ_ENTRY(st_event) link;  /* in the pool's queue; under the pool's lock */
+    bool in_queue;               /* under the pool's lock */
+    bool answered;               /* [home] */
+    bool has_result;             /* [home] result is there, holds delay the answer */
+    bool counted;                /* [home] left the inline path: in the in-flight gauge */
+    bool pending;                /* [home] was submitted to the pool */
+    uint32_t holds;              /* [home] */
+    _Atomic uint32_t token;      /* processor/deferred.c only; 0: never deferred */
+    struct st_mail mail;         /* for the one hand-over between loops that is under way */
+    struct st_timer timer;       /* [home] end of the wait for a worker, then eventTimeout */
+    uint64_t queued_ns;          /* when it began to wait for a worker; under the pool's lock */
+    uint64_t arrived_ns;         /* CLOCK_MONOTONIC of the pass in which it was complete */
+    _Atomic uint64_t started_ns; /* when the handler began; 0: not yet. Written by the worker */
     struct st_stream *_Atomic stream; /* streamed answer, or NULL; set once by the worker */
 
     /* Description */
@@ -102,7 +105,7 @@ struct st_event {
     struct st_slice method, target, path, query, scheme, content_type;
     struct st_headers headers;
     struct st_slice body;
-    struct st_buf body_owner; /* empty: the body lies in borrowed or arena memory */
+    struct st_buf body_owner;   /* empty: the body lies in borrowed or arena memory */
     const struct st_peer *peer; /* NULL: the source has none */
     struct st_slice key;
     struct st_position position;
@@ -118,8 +121,8 @@ struct st_event {
 
 TAILQ_HEAD(st_event_list, st_event);
 
-/* Starts an event of the trigger on its home loop with one reference, the home loop's. The memory at
- * `space` is the first block of its arena and part of the trigger's object. id and arrival are
+/* Starts an event of the trigger on its home loop with one reference, the home loop's. The memory
+ * at `space` is the first block of its arena and part of the trigger's object. id and arrival are
  * set; slices are empty, shard is -1, attempt 1. */
 void st_event_init(struct st_event *ev, struct st_trigger *trigger, struct st_loop *home,
                    void *space, size_t space_size);
@@ -130,12 +133,13 @@ static inline void st_event_ref(struct st_event *ev)
     atomic_fetch_add_explicit(&ev->refs, 1, memory_order_relaxed);
 }
 
-/* Any thread. The last one frees the arena and the body and gives the object to the trigger's release(),
- * on the home loop. */
+/* Any thread. The last one frees the arena and the body and gives the object to the trigger's
+ * release(), on the home loop. */
 void st_event_unref(struct st_event *ev);
 
-/* Makes the event independent of its trigger's buffers: slices move. Home loop; before anything that
- * may keep the event beyond the call of st_dispatch. 0 or ST_ERR_NOMEM: no body memory is left. */
+/* Makes the event independent of its trigger's buffers: slices move. Home loop; before anything
+ * that may keep the event beyond the call of st_dispatch. 0 or ST_ERR_NOMEM: no body memory is
+ * left. */
 int st_event_detach(struct st_event *ev) ST_MUST_CHECK;
 
 /* The event will outlive the call of st_dispatch: detaches and counts it, starts its timeout. Home
@@ -162,16 +166,16 @@ void st_event_complete(struct st_event *ev);
 /* As st_event_complete from any thread: travels to the home loop by ev->mail. */
 void st_event_complete_from(struct st_event *ev);
 
-/* The one answer: calls the trigger's complete(), counts, and drops the home loop's reference. Home loop; the
- * event must not be answered yet. result may be ev->result or the caller's. */
+/* The one answer: calls the trigger's complete(), counts, and drops the home loop's reference. Home
+ * loop; the event must not be answered yet. result may be ev->result or the caller's. */
 void st_event_finish(struct st_event *ev, const struct st_result *result);
 
 /* Short for finishing with an outcome, without status and body. */
 void st_event_finish_as(struct st_event *ev, enum st_outcome outcome);
 
-/* The source lost interest (client gone). A queued event is finished as CANCELLED; a running one goes on, its
- * result is dropped. Both are counted. Home loop. The trigger's complete() is called at once with
- * CANCELLED. */
+/* The source lost interest (client gone). A queued event is finished as CANCELLED; a running one
+ * goes on, its result is dropped. Both are counted. Home loop. The trigger's complete() is called
+ * at once with CANCELLED. */
 void st_event_cancel(struct st_event *ev);
 
 #endif

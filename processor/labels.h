@@ -14,7 +14,8 @@ struct st_labels {
     unsigned count;
 };
 
-/* instance, namespace, function, project, trigger_kind, trigger_id: what Nuclio's families carry. */
+/* instance, namespace, function, project, trigger_kind, trigger_id: what Nuclio's families carry.
+ */
 void st_labels_for(struct st_labels *l, struct st_processor *p, const char *trigger_kind,
                    const char *trigger_id);
 

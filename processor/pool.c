@@ -134,8 +134,8 @@ struct st_pool *st_pool_new(struct st_processor *p, const struct st_pool_options
     }
     register_metrics(pool);
     for (unsigned i = 0; i < opt->workers; i++)
-        pool->workers[i] = worker_new(pool, i, &opt->slots[i], &p->loops[i % p->loop_count],
-                                      is_inline);
+        pool->workers[i] =
+            worker_new(pool, i, &opt->slots[i], &p->loops[i % p->loop_count], is_inline);
     return pool;
 }
 
@@ -166,7 +166,7 @@ static struct st_worker *pool_pick(struct st_pool *pool, struct st_loop *home)
     struct st_worker *w, *first = NULL;
     int seen = 0;
 
-    TAILQ_FOREACH(w, &pool->lists[ST_WORKER_IDLE], link) {
+    TAILQ_FOREACH (w, &pool->lists[ST_WORKER_IDLE], link) {
         if (w->loop == home)
             return w;
         if (first == NULL)
@@ -176,7 +176,7 @@ static struct st_worker *pool_pick(struct st_pool *pool, struct st_loop *home)
     }
     if (first != NULL)
         return first;
-    TAILQ_FOREACH(w, &pool->lists[ST_WORKER_BUSY], link) {
+    TAILQ_FOREACH (w, &pool->lists[ST_WORKER_BUSY], link) {
         if (w->loop == home)
             return w;
         if (first == NULL)
@@ -220,9 +220,9 @@ static void pool_dequeue(struct st_pool *pool, struct st_event *ev)
 
 static bool pool_has_room(struct st_pool *pool, struct st_event *ev)
 {
-    return pool->wait_ns > 0 && pool->queued < pool->max_queue
-           && (pool->max_queue_bytes == 0
-               || pool->queued_bytes + ev->body.len <= pool->max_queue_bytes);
+    return pool->wait_ns > 0 && pool->queued < pool->max_queue &&
+           (pool->max_queue_bytes == 0 ||
+            pool->queued_bytes + ev->body.len <= pool->max_queue_bytes);
 }
 
 static void deliver_invoke(struct st_loop *loop, struct st_mail *mail)
@@ -351,7 +351,8 @@ static void deliver_inline(struct st_loop *loop, struct st_mail *mail)
     }
 }
 
-/* The loop has no inline worker (numWorkers is smaller than the number of loops): another one has. */
+/* The loop has no inline worker (numWorkers is smaller than the number of loops): another one has.
+ */
 static void submit_to_inline(struct st_pool *pool, struct st_event *ev)
 {
     struct st_loop *to = &pool->processor->loops[ev->home->index % pool->worker_count];
@@ -504,8 +505,8 @@ void st_pool_worker_stuck(struct st_pool *pool, struct st_worker *w)
     bool replace, is_new;
 
     pthread_mutex_lock(&pool->lock);
-    is_new = w->state == ST_WORKER_BUSY || w->state == ST_WORKER_FULL
-             || w->state == ST_WORKER_DRAINING;
+    is_new =
+        w->state == ST_WORKER_BUSY || w->state == ST_WORKER_FULL || w->state == ST_WORKER_DRAINING;
     replace = is_new && w->state != ST_WORKER_DRAINING && pool->stuck < pool->worker_count;
     if (is_new) {
         st_worker_set_state(w, ST_WORKER_STUCK);
@@ -515,8 +516,9 @@ void st_pool_worker_stuck(struct st_pool *pool, struct st_worker *w)
     if (!is_new)
         return;
     ST_LOG(ST_LOG_ERROR, "processor.pool",
-           replace ? "A worker is stuck past eventTimeout; a new one takes its place"
-                   : "A worker is stuck past eventTimeout and is not replaced any more; /live fails",
+           replace
+               ? "A worker is stuck past eventTimeout; a new one takes its place"
+               : "A worker is stuck past eventTimeout and is not replaced any more; /live fails",
            ST_KV_STR("pool", pool->name), ST_KV_UINT("worker", w->index));
     st_metric_add(st_processor_shard(pool->processor), pool->metrics.restarts_stuck, 1);
     if (replace) {
@@ -535,9 +537,9 @@ bool st_pool_is_usable(struct st_pool *pool)
     bool usable;
 
     pthread_mutex_lock(&pool->lock);
-    usable = pool->counts[ST_WORKER_IDLE] + pool->counts[ST_WORKER_BUSY]
-                 + pool->counts[ST_WORKER_FULL]
-             > 0;
+    usable =
+        pool->counts[ST_WORKER_IDLE] + pool->counts[ST_WORKER_BUSY] + pool->counts[ST_WORKER_FULL] >
+        0;
     pthread_mutex_unlock(&pool->lock);
     return usable;
 }
@@ -587,8 +589,8 @@ void st_pool_stop(struct st_pool *pool)
         struct st_worker *w = pool->workers[i];
         if (w->state == ST_WORKER_STUCK || w->state == ST_WORKER_DEAD)
             continue;
-        st_worker_set_state(w, w->state == ST_WORKER_RESTARTING ? ST_WORKER_DEAD
-                                                                : ST_WORKER_DRAINING);
+        st_worker_set_state(w,
+                            w->state == ST_WORKER_RESTARTING ? ST_WORKER_DEAD : ST_WORKER_DRAINING);
         st_loop_post(w->loop, &w->mail, deliver_stop);
     }
     pthread_mutex_unlock(&pool->lock);
@@ -600,9 +602,8 @@ bool st_pool_is_stopped(struct st_pool *pool)
 
     pthread_mutex_lock(&pool->lock);
     for (unsigned i = 0; i < pool->worker_count; i++)
-        stopped = stopped
-                  && (pool->workers[i]->state == ST_WORKER_DEAD
-                      || pool->workers[i]->state == ST_WORKER_STUCK);
+        stopped = stopped && (pool->workers[i]->state == ST_WORKER_DEAD ||
+                              pool->workers[i]->state == ST_WORKER_STUCK);
     pthread_mutex_unlock(&pool->lock);
     return stopped;
 }

@@ -1,4 +1,5 @@
-/* The workers that serve one trigger, or several when named, and the queue of events that wait for them.
+/* The workers that serve one trigger, or several when named, and the queue of events that wait for
+ * them.
  *
  * One mutex, held for a few pointer moves. A worker's channel belongs to its loop: an event for a
  * worker of another loop travels there by mailbox. Inline workers live outside the lists: each loop
@@ -22,7 +23,7 @@ enum { ST_POOL_MAGIC = 0x706f6f6c };
 
 struct st_pool {
     uint32_t magic;
-    const char *name; /* of its trigger, or the allocator's */
+    const char *name;         /* of its trigger, or the allocator's */
     const char *trigger_kind; /* "" when shared */
     struct st_processor *processor;
     struct st_runtime *runtime;
@@ -85,8 +86,8 @@ void st_pool_feed(struct st_pool *pool, struct st_worker *w);
  * loop. */
 void st_pool_resubmit(struct st_pool *pool, struct st_event *ev);
 
-/* Takes the event out of the queue or, if its worker has not started it, out of its channel. True: nobody
- * will run it. Home loop. */
+/* Takes the event out of the queue or, if its worker has not started it, out of its channel. True:
+ * nobody will run it. Home loop. */
 bool st_pool_withdraw(struct st_pool *pool, struct st_event *ev);
 
 /* The event runs past its timeout on w: the worker is stuck; a replacement is spawned while there
@@ -113,9 +114,9 @@ static inline bool st_event_claim_start(struct st_event *ev, uint32_t assignment
 {
     unsigned waiting = assignment << 2 | ST_CLAIM_WAITING;
 
-    return atomic_compare_exchange_strong_explicit(
-        &ev->claim, &waiting, assignment << 2 | ST_CLAIM_RUNNING, memory_order_acq_rel,
-        memory_order_relaxed);
+    return atomic_compare_exchange_strong_explicit(&ev->claim, &waiting,
+                                                   assignment << 2 | ST_CLAIM_RUNNING,
+                                                   memory_order_acq_rel, memory_order_relaxed);
 }
 
 /* Takes an event back that its worker has not started; true: the caller owns the worker's reference
@@ -124,9 +125,9 @@ static inline bool st_event_recall(struct st_event *ev, uint32_t assignment)
 {
     unsigned waiting = assignment << 2 | ST_CLAIM_WAITING;
 
-    return atomic_compare_exchange_strong_explicit(
-        &ev->claim, &waiting, (assignment + 1) << 2 | ST_CLAIM_WAITING, memory_order_acq_rel,
-        memory_order_relaxed);
+    return atomic_compare_exchange_strong_explicit(&ev->claim, &waiting,
+                                                   (assignment + 1) << 2 | ST_CLAIM_WAITING,
+                                                   memory_order_acq_rel, memory_order_relaxed);
 }
 
 #endif

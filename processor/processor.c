@@ -171,8 +171,8 @@ static void run_open(struct st_loop_task *task)
     task->error.code = ST_OK;
     for (unsigned i = 0; i < task->p->trigger_count && task->error.code == ST_OK; i++) {
         struct st_trigger *t = task->p->triggers[i];
-        if (t->kind->open != NULL && t->kind->open(t, task->loop, &task->error) != ST_OK
-            && task->error.code == ST_OK)
+        if (t->kind->open != NULL && t->kind->open(t, task->loop, &task->error) != ST_OK &&
+            task->error.code == ST_OK)
             st_error_set(&task->error, ST_ERR_INVALID, "trigger %s did not start", t->name);
     }
 }
@@ -319,8 +319,8 @@ int st_processor_watch_signals(struct st_processor *p, struct st_error *err)
     p->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     if (p->signal_fd < 0)
         return st_error_sys(err, errno, "signalfd");
-    event_assign(&p->signal_event, p->main_loop.base, p->signal_fd, EV_READ | EV_PERSIST,
-                 on_signal, p);
+    event_assign(&p->signal_event, p->main_loop.base, p->signal_fd, EV_READ | EV_PERSIST, on_signal,
+                 p);
     event_add(&p->signal_event, NULL);
     return ST_OK;
 }

@@ -110,8 +110,8 @@ static unsigned workers_of(const struct st_processor *p, const struct st_trigger
 static struct st_pool *find_pool(struct st_processor *p, const struct st_trigger_config *t)
 {
     for (unsigned i = 0; i < p->pool_count; i++)
-        if (t->allocator_name != NULL && t->allocator_name[0] != '\0'
-            && strcmp(p->pools[i]->name, t->allocator_name) == 0)
+        if (t->allocator_name != NULL && t->allocator_name[0] != '\0' &&
+            strcmp(p->pools[i]->name, t->allocator_name) == 0)
             return p->pools[i];
     return NULL;
 }
@@ -141,8 +141,8 @@ static void log_slots(struct st_processor *p)
         st_labels_add(&labels, "cpus", s->cpu_list);
         st_labels_add(&labels, "pinned", s->pinned ? "true" : "false");
         st_labels_add(&labels, "numa_node", node);
-        st_metric_set(p->main_loop.metrics,
-                      st_metric_register(ST_METRIC_SLOT_INFO, labels.items), 1);
+        st_metric_set(p->main_loop.metrics, st_metric_register(ST_METRIC_SLOT_INFO, labels.items),
+                      1);
         ST_LOG(ST_LOG_INFO, "processor.slot", "Slot", ST_KV_STR("slot", s->name),
                ST_KV_STR("cpus", s->cpu_list), ST_KV_BOOL("pinned", s->pinned),
                ST_KV_INT("numa_node", s->numa_node));
@@ -306,16 +306,16 @@ int st_processor_build(struct st_processor *p, struct st_error *err)
     name_instance(p);
     if ((code = st_topology_read(&p->topology, "", err)) != ST_OK)
         return code;
-    p->bodies.limit = own->body_memory != 0 ? own->body_memory
-                                            : p->topology.memory_limit / BODY_MEMORY_SHARE;
+    p->bodies.limit =
+        own->body_memory != 0 ? own->body_memory : p->topology.memory_limit / BODY_MEMORY_SHARE;
     p->deferred = st_deferred_new();
-    if ((code = open_loops(p, err)) != ST_OK
-        || (code = st_processor_watch_signals(p, err)) != ST_OK)
+    if ((code = open_loops(p, err)) != ST_OK ||
+        (code = st_processor_watch_signals(p, err)) != ST_OK)
         return code;
     register_net(p, &p->main_loop);
     register_own(p);
-    if ((code = make_runtime(p, err)) != ST_OK || (code = make_pools(p, err)) != ST_OK
-        || (code = make_triggers(p, err)) != ST_OK)
+    if ((code = make_runtime(p, err)) != ST_OK || (code = make_pools(p, err)) != ST_OK ||
+        (code = make_triggers(p, err)) != ST_OK)
         return code;
     if ((code = st_admin_open(&p->admin, p, err)) != ST_OK)
         return code;

@@ -1,4 +1,5 @@
-/* The kinds of triggers and runtimes that this build has. registry.c is the only file that names them. */
+/* The kinds of triggers and runtimes that this build has. registry.c is the only file that names
+ * them. */
 #ifndef PROCESSOR_REGISTRY_H
 #define PROCESSOR_REGISTRY_H
 

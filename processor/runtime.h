@@ -1,9 +1,9 @@
 /* The plug-in interface of runtimes: how a handler is run.
  *
  * One runtime object a processor (one function), many workers. Life: load (once, main thread:
- * find the handler, refuse what can't run) - spawn a worker, bound to its slot - ready - invoke ... - drain -
- * stop - free. Availability is credits: a worker takes events only against credits that the runtime
- * granted with st_worker_credit, and a finished event frees nothing by itself. */
+ * find the handler, refuse what can't run) - spawn a worker, bound to its slot - ready - invoke ...
+ * - drain - stop - free. Availability is credits: a worker takes events only against credits that
+ * the runtime granted with st_worker_credit, and a finished event frees nothing by itself. */
 #ifndef PROCESSOR_RUNTIME_H
 #define PROCESSOR_RUNTIME_H
 
@@ -19,10 +19,10 @@ struct st_runtime;
 struct st_worker;
 
 struct st_runtime_kind {
-    const char *name;                  /* spec.runtime, the part before ":" */
-    const char *const *aliases;        /* NULL-terminated; may be NULL */
-    const char *const *suffixes;       /* of files it runs without configuration: ".so" */
-    const char *default_content_type;  /* of replies that name none */
+    const char *name;                   /* spec.runtime, the part before ":" */
+    const char *const *aliases;         /* NULL-terminated; may be NULL */
+    const char *const *suffixes;        /* of files it runs without configuration: ".so" */
+    const char *default_content_type;   /* of replies that name none */
     const struct st_option *attributes; /* table of runtimeAttributes, or NULL */
     size_t attributes_size;
     size_t obj_size; /* of the kind's struct, which begins with struct st_runtime */
@@ -30,7 +30,8 @@ struct st_runtime_kind {
     /* Main thread, before any worker: rt->config and rt->code_dir are set. */
     int (*load)(struct st_runtime *rt, struct st_error *err);
 
-    /* True when the handler never blocks: its workers run on the loops, without threads. After load. */
+    /* True when the handler never blocks: its workers run on the loops, without threads. After
+     * load. */
     bool (*is_inline)(struct st_runtime *rt);
 
     /* On w->loop's thread: start the worker on w->slot. Ends in st_worker_ready(w) or
@@ -45,12 +46,12 @@ struct st_runtime_kind {
     /* On w->loop's thread: answered without you (timeout, client gone); a hint, may be NULL. */
     void (*cancel)(struct st_worker *w, struct st_event *ev);
 
-    /* On w->loop's thread: this worker is stuck; give up on it without waiting for it, and give back the
-     * events that it has not started, by st_pool_resubmit. */
+    /* On w->loop's thread: this worker is stuck; give up on it without waiting for it, and give
+     * back the events that it has not started, by st_pool_resubmit. */
     void (*abandon)(struct st_worker *w);
 
-    /* On w->loop's thread, no event is running on it: end it (fini). Ends in st_worker_stopped(w), during
-     * the call or later. */
+    /* On w->loop's thread, no event is running on it: end it (fini). Ends in st_worker_stopped(w),
+     * during the call or later. */
     void (*stop)(struct st_worker *w);
 
     /* Main thread, after the last worker stopped (stuck ones excepted). */

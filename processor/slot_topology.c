@@ -198,8 +198,35 @@ static bool go_up(struct cgroup *cg)
     return true;
 }
 
-static void lower_quota(double *quota, double cpus)
+/* A whole number at the front of *text, which moves on; 0 when there is none above 0 ("max", "-1").
+ */
+static uint64_t take_number(const char **text)
 {
+    unsigned long long value;
+    char *end;
+
+    while (**text == ' ')
+        (*text)++;
+    if (**text < '0' || **text > '9')
+        return 0;
+    errno = 0;
+    value = strtoull(*text, &end, 10);
+    *text = end;
+    return errno == 0 ? value : 0;
+}
+
+static uint64_t level_number(const char *root, const struct cgroup *cg, const char *file)
+{
+    char text[128];
+    const char *at = read_level(root, cg, file, text, sizeof(text));
+
+    return at != NULL ? take_number(&at) : 0;
+}
+
+static void lower_quota(double *quota, uint64_t us, uint64_t period)
+{
+    double cpus = period > 0 ? (double)us / (double)period : 0;
+
     if (cpus > 0 && (*quota == 0 || cpus < *quota))
         *quota = cpus;
 }
@@ -210,41 +237,32 @@ static void read_quota_v2(const char *root, struct cgroup cg, double *quota)
     char text[128];
 
     do {
-        double us, period;
+        const char *at = read_level(root, &cg, "cpu.max", text, sizeof(text));
 
-        if (read_level(root, &cg, "cpu.max", text, sizeof(text)) != NULL &&
-            sscanf(text, "%lf %lf", &us, &period) == 2 && us > 0 && period > 0)
-            lower_quota(quota, us / period);
+        if (at != NULL) {
+            uint64_t us = take_number(&at);
+
+            lower_quota(quota, us, take_number(&at));
+        }
     } while (go_up(&cg));
 }
 
 /* Version 1 keeps quota (-1: none) and period in two files. */
 static void read_quota_v1(const char *root, struct cgroup cg, double *quota)
 {
-    char text[128];
-
     do {
-        double us = 0, period = 0;
-
-        if (read_level(root, &cg, "cpu.cfs_quota_us", text, sizeof(text)) != NULL)
-            us = atof(text);
-        if (read_level(root, &cg, "cpu.cfs_period_us", text, sizeof(text)) != NULL)
-            period = atof(text);
-        if (us > 0 && period > 0)
-            lower_quota(quota, us / period);
+        lower_quota(quota, level_number(root, &cg, "cpu.cfs_quota_us"),
+                    level_number(root, &cg, "cpu.cfs_period_us"));
     } while (go_up(&cg));
 }
 
 /* memory.max ("max": none) or memory.limit_in_bytes (a huge number: none). */
 static void read_memory(const char *root, struct cgroup cg, const char *file, uint64_t *limit)
 {
-    char text[128];
-
     do {
-        unsigned long long bytes;
+        uint64_t bytes = level_number(root, &cg, file);
 
-        if (read_level(root, &cg, file, text, sizeof(text)) != NULL &&
-            sscanf(text, "%llu", &bytes) == 1 && bytes > 0 && bytes < *limit)
+        if (bytes > 0 && bytes < *limit)
             *limit = bytes;
     } while (go_up(&cg));
 }
@@ -266,14 +284,19 @@ static void read_cgroups(struct st_topology *t, const char *root)
 
 static uint64_t machine_memory(const char *root)
 {
+    static const char key[] = "MemTotal:";
     char text[1024];
-    const char *line;
-    unsigned long long kib;
+    const char *line = NULL;
+    uint64_t kib = 0;
 
-    if (read_file(root, "/proc/meminfo", text, sizeof(text)) != NULL &&
-        (line = strstr(text, "MemTotal:")) != NULL && sscanf(line, "MemTotal: %llu", &kib) == 1 &&
-        kib > 0)
-        return (uint64_t)kib * 1024;
+    if (read_file(root, "/proc/meminfo", text, sizeof(text)) != NULL)
+        line = strstr(text, key);
+    if (line != NULL) {
+        line += sizeof(key) - 1;
+        kib = take_number(&line);
+    }
+    if (kib > 0)
+        return kib * 1024;
     return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 

@@ -1,9 +1,10 @@
 /* A streamed answer: pieces of a body on their way from a handler to the trigger.
  *
- * The handler's side may be another thread: pieces travel by mailbox to the home loop, and the bytes that the
- * trigger has not sent yet are counted, so that the writer can wait at the high-water mark until
- * the low-water mark. The head starts only when nothing holds the event. A trigger without streaming
- * (no stream_* in its kind) gets the pieces collected into one body, up to a limit. */
+ * The handler's side may be another thread: pieces travel by mailbox to the home loop, and the
+ * bytes that the trigger has not sent yet are counted, so that the writer can wait at the
+ * high-water mark until the low-water mark. The head starts only when nothing holds the event. A
+ * trigger without streaming (no stream_* in its kind) gets the pieces collected into one body, up
+ * to a limit. */
 #ifndef PROCESSOR_STREAM_H
 #define PROCESSOR_STREAM_H
 
@@ -25,9 +26,9 @@ int st_stream_write(struct st_event *ev, struct st_slice bytes) ST_MUST_CHECK;
  * a loop thread. */
 int st_stream_wait(struct st_event *ev, uint64_t wait_ns) ST_MUST_CHECK;
 
-/* fn(ev, arg) runs once on the home loop when the stream is below the low-water mark or closed: at once
- * when it is already. Replaces an earlier fn, which will not run; returns its arg, or NULL. Home
- * loop. */
+/* fn(ev, arg) runs once on the home loop when the stream is below the low-water mark or closed: at
+ * once when it is already. Replaces an earlier fn, which will not run; returns its arg, or NULL.
+ * Home loop. */
 void *st_stream_on_writable(struct st_event *ev, void (*fn)(struct st_event *ev, void *arg),
                             void *arg);
 

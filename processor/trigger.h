@@ -1,7 +1,7 @@
 /* The plug-in interface of triggers: sources of events.
  *
- * A kind is one constant struct, named in registry.c and nowhere else. Life of a trigger: init (main
- * thread, once) - open (each loop's thread, once; HTTP listens here) - events - pause/resume
+ * A kind is one constant struct, named in registry.c and nowhere else. Life of a trigger: init
+ * (main thread, once) - open (each loop's thread, once; HTTP listens here) - events - pause/resume
  * (backpressure, the only verbs) - drain - close (each loop's thread) - destroy (main thread). */
 #ifndef PROCESSOR_TRIGGER_H
 #define PROCESSOR_TRIGGER_H
@@ -21,9 +21,9 @@ struct st_trigger;
 struct st_trigger_config;
 
 struct st_trigger_kind {
-    const char *name;             /* as events report it: "http", "cron", "kafka-cluster" */
-    const char *const *aliases;   /* other values of `kind`, NULL-terminated; may be NULL */
-    const char *event_class;      /* Nuclio's class: "sync" or "async" */
+    const char *name;                   /* as events report it: "http", "cron", "kafka-cluster" */
+    const char *const *aliases;         /* other values of `kind`, NULL-terminated; may be NULL */
+    const char *event_class;            /* Nuclio's class: "sync" or "async" */
     const struct st_option *attributes; /* table of `attributes`, fills attributes_size bytes */
     size_t attributes_size;
     size_t obj_size; /* of the kind's struct, which begins with struct st_trigger */
@@ -50,8 +50,9 @@ struct st_trigger_kind {
     void (*release)(struct st_event *ev);
 
     /* Streamed answers; all three or none. Home loop. Head: status, type and headers of result;
-     * body bytes in result->body belong to the stream too. write() takes over the buffer's reference and
-     * calls st_stream_sent as bytes leave. The end is complete() with result->streamed. */
+     * body bytes in result->body belong to the stream too. write() takes over the buffer's
+     * reference and calls st_stream_sent as bytes leave. The end is complete() with
+     * result->streamed. */
     void (*stream_head)(struct st_event *ev, const struct st_result *head);
     void (*stream_write)(struct st_event *ev, struct st_buf bytes);
 
@@ -85,7 +86,7 @@ struct st_trigger {
     struct st_pool *pool;
     struct st_trigger_loop *loops; /* one a loop, by index */
     struct {
-        st_metric ok, failed;       /* nuclio handled_events_total by result */
+        st_metric ok, failed; /* nuclio handled_events_total by result */
         st_metric in_flight, duration, late, gone_queued, gone_running, no_worker;
     } metrics;
 };

@@ -48,9 +48,9 @@ void st_worker_set_state(struct st_worker *w, enum st_worker_state state)
 /* Credits and running events decide between IDLE, BUSY and FULL. Under the lock. */
 static void worker_settle(struct st_worker *w)
 {
-    if (w->state == ST_WORKER_STARTING || w->state == ST_WORKER_IDLE || w->state == ST_WORKER_BUSY
-        || w->state == ST_WORKER_FULL)
-        st_worker_set_state(w, w->credits == 0    ? ST_WORKER_FULL
+    if (w->state == ST_WORKER_STARTING || w->state == ST_WORKER_IDLE ||
+        w->state == ST_WORKER_BUSY || w->state == ST_WORKER_FULL)
+        st_worker_set_state(w, w->credits == 0   ? ST_WORKER_FULL
                                : w->running == 0 ? ST_WORKER_IDLE
                                                  : ST_WORKER_BUSY);
 }

@@ -1,5 +1,5 @@
-/* A worker: executes events one at a time on its slot. Its state equals the list of its pool that it is on, and
- * one function makes every move (the idea is pgbouncer's). */
+/* A worker: executes events one at a time on its slot. Its state equals the list of its pool that
+ * it is on, and one function makes every move (the idea is pgbouncer's). */
 #ifndef PROCESSOR_WORKER_H
 #define PROCESSOR_WORKER_H
 
@@ -36,7 +36,7 @@ struct st_worker {
     struct st_runtime *runtime;
     struct st_slot *slot;
     struct st_loop *loop; /* owns its channel: spawn, invoke, stop run there */
-    bool is_inline;       /* runs on loop's thread; reached by pool->inline_workers, not by credits */
+    bool is_inline; /* runs on loop's thread; reached by pool->inline_workers, not by credits */
     bool was_ready;
 
     /* Under the pool's lock */
@@ -48,7 +48,7 @@ struct st_worker {
     struct st_mail mail;   /* spawn, stop, abandon: to w->loop */
     struct st_timer retry; /* w->loop: next try after a failed start */
     unsigned failures;     /* failed starts in a row */
-    void *impl;          /* the runtime's own */
+    void *impl;            /* the runtime's own */
     struct {
         st_metric duration_sum, duration_count;
     } metrics;
@@ -74,9 +74,9 @@ void st_worker_failed(struct st_worker *w, const char *text);
  * statistics. Grants nothing. */
 void st_worker_event_done(struct st_worker *w, uint64_t duration_ns);
 
-/* Its runtime has taken `events` back that it had not begun (st_event_recall), because it is slow just
- * now: they don't run here any more, and the credits that it has left are withdrawn. Returns how many
- * those were. On w->loop, before the events are resubmitted. */
+/* Its runtime has taken `events` back that it had not begun (st_event_recall), because it is slow
+ * just now: they don't run here any more, and the credits that it has left are withdrawn. Returns
+ * how many those were. On w->loop, before the events are resubmitted. */
 uint32_t st_worker_retreat(struct st_worker *w, uint32_t events);
 
 /* Grants n more credits; on w->loop. Hands it the oldest waiting events at once. */

@@ -31,7 +31,7 @@ struct sign {
 struct st_admin {
     struct st_processor *p;
     struct endpoint health, metrics;
-    struct sign *signs;                       /* one a loop */
+    struct sign *signs;                        /* one a loop */
     TAILQ_HEAD(, admin_exchange) live_waiters; /* /live requests, oldest first */
     struct st_slab exchanges;
 };
@@ -198,9 +198,9 @@ static void on_request(struct st_exchange *x)
     st_buf_drop(&x->body_owner);
     if (!st_http_split_target(x->target, &scheme, &authority, &path, &query)) {
         answer(ax, 400, none, none);
-    } else if (health ? !st_slice_eq(path, ST_SLICE("/live"))
-                            && !st_slice_eq(path, ST_SLICE("/ready"))
-                      : !st_slice_eq(path, ST_SLICE("/metrics"))) {
+    } else if (health
+                   ? !st_slice_eq(path, ST_SLICE("/live")) && !st_slice_eq(path, ST_SLICE("/ready"))
+                   : !st_slice_eq(path, ST_SLICE("/metrics"))) {
         answer(ax, 404, none, none);
     } else if (!st_slice_eq(x->method, ST_SLICE("GET"))) {
         answer(ax, 405, none, none);
@@ -271,9 +271,8 @@ static int listen_on(const struct st_endpoint_config *c, const char *what, struc
     return fd;
 }
 
-static int endpoint_open(struct st_admin *a, struct endpoint *e,
-                         const struct st_endpoint_config *c, const char *what,
-                         struct st_error *err)
+static int endpoint_open(struct st_admin *a, struct endpoint *e, const struct st_endpoint_config *c,
+                         const char *what, struct st_error *err)
 {
     int fd;
 

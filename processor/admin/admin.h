@@ -11,7 +11,8 @@ struct st_processor;
 
 /* Listens; sockets answer once the main loop runs. A configured address that is taken is an error,
  * a default one moves to a free port and says so. */
-int st_admin_open(struct st_admin **out, struct st_processor *p, struct st_error *err) ST_MUST_CHECK;
+int st_admin_open(struct st_admin **out, struct st_processor *p,
+                  struct st_error *err) ST_MUST_CHECK;
 
 /* After the main loop has ended. NULL is ignored. */
 void st_admin_close(struct st_admin *a);

@@ -81,8 +81,8 @@ void st_loop_join(struct st_loop *loop);
 /* One pass; blocks at most until the first event. For tests. */
 void st_loop_pass(struct st_loop *loop);
 
-/* Runs what is queued for the end of the pass, and what that queues. Every pass does it; others need it
- * only to let go of a loop that has ended. */
+/* Runs what is queued for the end of the pass, and what that queues. Every pass does it; others
+ * need it only to let go of a loop that has ended. */
 void st_loop_settle(struct st_loop *loop);
 
 /* Ends st_loop_run after the pass in which this arrives. Any thread. */

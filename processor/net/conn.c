@@ -78,7 +78,8 @@ static void conn_drop_input(struct st_conn *c)
 
     if (n > 0)
         c->lingered += (size_t)n;
-    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR) || c->lingered > ST_CONN_LINGER_BYTES)
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR) ||
+        c->lingered > ST_CONN_LINGER_BYTES)
         st_conn_close(c);
 }
 
@@ -240,7 +241,7 @@ void st_conn_send(struct st_conn *c)
 
 void st_conn_close_when_sent(struct st_conn *c, bool linger)
 {
-    if (c->closed)
+    if (c->closed || c->lingering)
         return;
     st_conn_pause(c);
     c->close_when_sent = true;

@@ -32,8 +32,8 @@ extern const struct st_conn_ops st_conn_plain;
 
 /* What the connection tells its owner. After `closed` the owner frees it by st_conn_free_later. */
 struct st_conn_proto {
-    /* n bytes lie at data, with ST_NET_CARRY_SIZE bytes of room before them; they are gone when the call
-     * returns. */
+    /* n bytes lie at data, with ST_NET_CARRY_SIZE bytes of room before them; they are gone when the
+     * call returns. */
     void (*data)(struct st_conn *c, char *data, size_t n);
     void (*eof)(struct st_conn *c);     /* the peer has sent everything; it may still read */
     void (*sent)(struct st_conn *c);    /* some output has left */
@@ -50,17 +50,17 @@ struct st_conn {
     struct event read_event, write_event;
     struct st_outq out;
     struct st_timer timer;
-    uint64_t deadline_ns; /* 0: none. The timer may be armed for an earlier time */
+    uint64_t deadline_ns;       /* 0: none. The timer may be armed for an earlier time */
     uint64_t write_deadline_ns; /* while output waits: no progress until then breaks it */
     uint64_t write_timeout_ns;
-    size_t lingered;            /* bytes dropped */
+    size_t lingered; /* bytes dropped */
     struct st_flush flush;
     struct st_garbage garbage;
-    bool reading;           /* read_event is added */
-    bool writing;           /* write_event is added */
-    bool eof;               /* the peer sent FIN */
+    bool reading; /* read_event is added */
+    bool writing; /* write_event is added */
+    bool eof;     /* the peer sent FIN */
     bool close_when_sent;
-    bool linger;            /* then, before closing, read and drop what the peer still sends */
+    bool linger; /* then, before closing, read and drop what the peer still sends */
     bool lingering;
     bool closed;
 };
@@ -97,8 +97,8 @@ static inline void st_conn_set_deadline(struct st_conn *c, uint64_t at_ns)
 void st_conn_set_deadline_earlier(struct st_conn *c, uint64_t at_ns);
 
 /* Closes after all output has left, or at once when there is none. proto->data is not called any
- * more. linger: the peer may still be sending (a refused body), and a close with unread bytes would become
- * a reset that destroys the reply; so they are read and dropped, up to 2 s and 1 MiB. */
+ * more. linger: the peer may still be sending (a refused body), and a close with unread bytes would
+ * become a reset that destroys the reply; so they are read and dropped, up to 2 s and 1 MiB. */
 void st_conn_close_when_sent(struct st_conn *c, bool linger);
 
 /* Closes now; proto->closed is called before this returns. */

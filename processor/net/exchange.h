@@ -1,9 +1,9 @@
 /* One HTTP request and its response, whatever the version: what a server (the http trigger, admin)
  * sees of HTTP/1 and HTTP/2.
  *
- * The server allocates exchanges (begin) and gets each back once: by `drop` (the request never became whole), or
- * after it answered, when st_exchange_respond returned true or `done` was called. Everything is on the
- * connection's loop. */
+ * The server allocates exchanges (begin) and gets each back once: by `drop` (the request never
+ * became whole), or after it answered, when st_exchange_respond returned true or `done` was called.
+ * Everything is on the connection's loop. */
 #ifndef PROCESSOR_NET_EXCHANGE_H
 #define PROCESSOR_NET_EXCHANGE_H
 
@@ -19,13 +19,13 @@ struct st_exchange;
 struct st_net;
 
 struct st_http_response {
-    unsigned status; /* 200 .. 599 */
+    unsigned status;              /* 200 .. 599 */
     struct st_slice content_type; /* empty: no such header */
     const struct st_header *headers;
     size_t header_count;
     struct st_slice body;
     const struct st_buf *body_owner; /* NULL or empty: body is copied; else referenced if large */
-    bool close; /* end the connection after it */
+    bool close;                      /* end the connection after it */
 };
 
 /* The protocol's side. */
@@ -41,7 +41,7 @@ struct st_exchange_ops {
 struct st_exchange {
     STAILQ_ENTRY(st_exchange) link; /* the session's pipeline */
     const struct st_exchange_ops *ops;
-    void *session; /* NULL: the connection is gone, answers go nowhere */
+    void *session;          /* NULL: the connection is gone, answers go nowhere */
     struct st_arena *arena; /* the server's, for what outlives a read */
 
     /* The request, whole when the server sees it. Slices lie in the read buffer or the arena. */
@@ -55,13 +55,13 @@ struct st_exchange {
     const struct st_peer *peer;
 
     /* The session's own */
-    bool detached;  /* nothing lies in the read buffer */
-    bool is_head;   /* HEAD: no body in the reply */
+    bool detached; /* nothing lies in the read buffer */
+    bool is_head;  /* HEAD: no body in the reply */
     bool keep_alive;
     bool answered;
     bool streaming;
     bool chunked;
-    bool cut;       /* the stream ended badly */
+    bool cut;              /* the stream ended badly */
     uint64_t content_left; /* of a body with Content-Length; UINT64_MAX: chunked */
     size_t stream_pending; /* bytes given to the session that have not left */
     struct st_outq out;    /* reply that waits for its turn */
@@ -72,15 +72,15 @@ struct st_exchange_handler {
     /* A new request: memory with ops..peer zeroed or not (the session sets all), arena and
      * headers.items/header_cap set by the server. */
     struct st_exchange *(*begin)(void *arg, struct st_net *net);
-    /* The request is whole; answer now or later. Before it returns without an answer the server must have called
-     * detach's work itself when it keeps the exchange. */
+    /* The request is whole; answer now or later. Before it returns without an answer the server
+     * must have called detach's work itself when it keeps the exchange. */
     void (*request)(struct st_exchange *x);
     /* Move head and headers from the read buffer to the arena (the session moves the body). */
     void (*detach)(struct st_exchange *x);
     /* Never became whole. */
     void (*drop)(struct st_exchange *x);
-    /* The connection is gone, session is NULL; answering is harmless and still due. `done` follows only
-     * for answered exchanges that waited for their turn. */
+    /* The connection is gone, session is NULL; answering is harmless and still due. `done` follows
+     * only for answered exchanges that waited for their turn. */
     void (*gone)(struct st_exchange *x);
     /* A reply that had to wait has been passed on: the exchange is the server's again. */
     void (*done)(struct st_exchange *x);
@@ -93,9 +93,9 @@ static inline bool st_exchange_respond(struct st_exchange *x, const struct st_ht
     return x->ops->respond(x, r);
 }
 
-/* Copies head and headers from the read buffer to the arena; all slices into them move along. Servers
- * call it from their detach (and then move their own slices by the same distance). Returns the
- * distance to add to pointers into the old head; 0 if it was detached already. */
+/* Copies head and headers from the read buffer to the arena; all slices into them move along.
+ * Servers call it from their detach (and then move their own slices by the same distance). Returns
+ * the distance to add to pointers into the old head; 0 if it was detached already. */
 ptrdiff_t st_exchange_detach_head(struct st_exchange *x);
 
 #endif

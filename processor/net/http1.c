@@ -226,8 +226,8 @@ static void settle(struct st_http1 *h)
             return;
         }
     }
-    if (st_unlikely(h->backlogged) && !h->in_read && h->outstanding < ST_HTTP1_MAX_PIPELINE / 2
-        && c->out.bytes < ST_CONN_LOW)
+    if (st_unlikely(h->backlogged) && !h->in_read && h->outstanding < ST_HTTP1_MAX_PIPELINE / 2 &&
+        c->out.bytes < ST_CONN_LOW)
         resume_parsing(h);
 }
 
@@ -242,9 +242,8 @@ static bool closes_after(const struct st_http1 *h, const struct st_exchange *x)
 {
     if (st_likely(x->keep_alive && !h->server->closing))
         return false;
-    return !x->keep_alive
-           || (is_turn(h, x) && STAILQ_NEXT(x, link) == NULL && h->cur == NULL && h->carry == NULL
-               && !h->more_input);
+    return !x->keep_alive || (is_turn(h, x) && STAILQ_NEXT(x, link) == NULL && h->cur == NULL &&
+                              h->carry == NULL && !h->more_input);
 }
 
 static void pop(struct st_http1 *h)
@@ -402,8 +401,7 @@ static bool http1_stream_end(struct st_exchange *x, bool well)
     if (h == NULL)
         return true;
     if (well && x->chunked)
-        st_outq_copy(is_turn(h, x) ? &h->conn.out : &x->out, h->server->net,
-                     ST_SLICE("0\r\n\r\n"));
+        st_outq_copy(is_turn(h, x) ? &h->conn.out : &x->out, h->server->net, ST_SLICE("0\r\n\r\n"));
     if (!is_turn(h, x)) {
         x->cut = !well;
         x->answered = true;
@@ -462,8 +460,8 @@ static void keep_head(struct st_http1 *h, const char *end)
     keep(h, h->base, n, n);
     if (!h->head_timed) {
         h->head_timed = true;
-        st_conn_set_deadline_earlier(&h->conn, st_loop_now(h->server->net->loop)
-                                                   + h->server->header_timeout_ns);
+        st_conn_set_deadline_earlier(&h->conn, st_loop_now(h->server->net->loop) +
+                                                   h->server->header_timeout_ns);
     }
 }
 
@@ -621,8 +619,7 @@ void st_http1_accept(struct st_http_server *server, int fd, const struct st_peer
     st_http1_parser_init(h);
     TAILQ_INSERT_TAIL(&server->sessions, h, link);
     server->conns.open++;
-    st_conn_open(&h->conn, server->net, fd, &st_conn_plain, &http1_proto,
-                 server->write_timeout_ns);
+    st_conn_open(&h->conn, server->net, fd, &st_conn_plain, &http1_proto, server->write_timeout_ns);
     st_conn_set_deadline_earlier(&h->conn,
                                  st_loop_now(server->net->loop) + server->idle_timeout_ns);
 }

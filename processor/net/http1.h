@@ -1,8 +1,8 @@
 /* HTTP/1.1 and 1.0 server sessions (RFC 9112) on llhttp in strict mode.
  *
  * Requests are parsed in the loop's read buffer; a pipeline of them is answered in order, all
- * replies of one read leave in one write. llhttp lets pass what a front server could understand otherwise; such
- * requests are refused with 400 and close (http1_parse.c lists them). */
+ * replies of one read leave in one write. llhttp lets pass what a front server could understand
+ * otherwise; such requests are refused with 400 and close (http1_parse.c lists them). */
 #ifndef PROCESSOR_NET_HTTP1_H
 #define PROCESSOR_NET_HTTP1_H
 
@@ -56,23 +56,23 @@ struct st_http1 {
     uint32_t url_off, url_len;           /* offsets from base */
     uint32_t line_end;                   /* where the next header line must begin */
     uint32_t trailer_len;
-    bool in_body;         /* the head of cur is whole */
-    bool in_value;        /* the last span was a header value */
-    bool in_name;         /* the last span was a header name */
-    bool in_read;         /* replies are sent when the read is done */
-    bool more_input;      /* bytes behind the current message are there, during a read */
-    bool stop_parsing;    /* after Connection: close or an error */
-    bool backlogged;      /* parsing stopped: pipeline full or output high */
-    bool want_continue;   /* cur waits for 100 Continue */
-    bool head_timed;      /* the header deadline is running */
-    bool served;          /* had a whole request */
-    bool starved;         /* on net->starved: waits for body memory */
-    size_t discarded;     /* bytes that came after the last request */
-    unsigned reject;      /* status that ends the session once all are answered; 0: none */
+    bool in_body;               /* the head of cur is whole */
+    bool in_value;              /* the last span was a header value */
+    bool in_name;               /* the last span was a header name */
+    bool in_read;               /* replies are sent when the read is done */
+    bool more_input;            /* bytes behind the current message are there, during a read */
+    bool stop_parsing;          /* after Connection: close or an error */
+    bool backlogged;            /* parsing stopped: pipeline full or output high */
+    bool want_continue;         /* cur waits for 100 Continue */
+    bool head_timed;            /* the header deadline is running */
+    bool served;                /* had a whole request */
+    bool starved;               /* on net->starved: waits for body memory */
+    size_t discarded;           /* bytes that came after the last request */
+    unsigned reject;            /* status that ends the session once all are answered; 0: none */
     struct st_http1_memo *memo; /* head of an earlier request, or NULL */
     uint32_t memo_misses;       /* in a row */
     uint64_t starved_since_ns;
-    uint8_t host_len;     /* of host: a value of Host that was found well-formed */
+    uint8_t host_len; /* of host: a value of Host that was found well-formed */
     char host[48];
     struct st_peer peer;
 };
@@ -80,8 +80,8 @@ struct st_http1 {
 /* Starts a session on an accepted socket. */
 void st_http1_accept(struct st_http_server *server, int fd, const struct st_peer *peer);
 
-/* Drain: replies carry Connection: close from now on. close_idle: requests that have arrived are read,
- * then idle sessions are closed; those without any request yet get half a second for it. */
+/* Drain: replies carry Connection: close from now on. close_idle: requests that have arrived are
+ * read, then idle sessions are closed; those without any request yet get half a second for it. */
 void st_http_server_drain(struct st_http_server *server, bool close_idle);
 
 /* Closes all sessions at once. */

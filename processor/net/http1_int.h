@@ -1,4 +1,5 @@
-/* Between the two halves of the HTTP/1 session: http1_parse.c reads, http1.c answers and keeps house. */
+/* Between the two halves of the HTTP/1 session: http1_parse.c reads, http1.c answers and keeps
+ * house. */
 #ifndef PROCESSOR_NET_HTTP1_INT_H
 #define PROCESSOR_NET_HTTP1_INT_H
 
@@ -24,8 +25,8 @@ static inline void st_http1_exchange_init(struct st_http1 *h, struct st_exchange
     st_outq_init(&x->out);
 }
 
-/* http1_memo.c: a whole message at p whose head is the kept one becomes h->cur; returns its length, 0
- * when it is another. h->memo must not be NULL. */
+/* http1_memo.c: a whole message at p whose head is the kept one becomes h->cur; returns its length,
+ * 0 when it is another. h->memo must not be NULL. */
 size_t st_http1_memo_take(struct st_http1 *h, char *p, const char *end);
 
 /* Keeps the head of h->cur, a whole message. */

@@ -1,7 +1,7 @@
-/* A client that keeps its connection mostly sends the same head again, to the byte: probes, sensors,
- * RPC clients, load generators. The head of one earlier request is kept with what it meant, and an equal one
- * is taken without parsing: equal bytes at the begin of a message mean the same. Anything else goes
- * through llhttp; so does a message that has not arrived whole. */
+/* A client that keeps its connection mostly sends the same head again, to the byte: probes,
+ * sensors, RPC clients, load generators. The head of one earlier request is kept with what it
+ * meant, and an equal one is taken without parsing: equal bytes at the begin of a message mean the
+ * same. Anything else goes through llhttp; so does a message that has not arrived whole. */
 #include "processor/net/http1_int.h"
 
 enum { MISSES_IN_A_ROW = 3, TRY_AGAIN_EVERY = 32 };

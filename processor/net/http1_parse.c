@@ -1,10 +1,10 @@
 /* The reading half: llhttp's callbacks, what it lets pass and we refuse, bodies.
  *
- * Refused with 400 although llhttp 8.1 takes it: folded headers (RFC 9112 section 5.2), anything but one
- * space around the target, versions other than 1.0 and 1.1, an end of headers that is not exactly CRLF, no
- * Host or several, a Host that is no host, Transfer-Encoding that is repeated, in HTTP/1.0 or not just
- * "chunked". The structure is checked by position: each header line must begin where the one before ended,
- * so nothing can hide between what llhttp reports. */
+ * Refused with 400 although llhttp 8.1 takes it: folded headers (RFC 9112 section 5.2), anything
+ * but one space around the target, versions other than 1.0 and 1.1, an end of headers that is not
+ * exactly CRLF, no Host or several, a Host that is no host, Transfer-Encoding that is repeated, in
+ * HTTP/1.0 or not just "chunked". The structure is checked by position: each header line must begin
+ * where the one before ended, so nothing can hide between what llhttp reports. */
 #include "processor/net/http1_int.h"
 
 #define SPAN_OFFSET(h, at) ((uint32_t)((at) - (h)->base))
@@ -186,7 +186,8 @@ static bool is_chunked(const struct st_header *te)
     return st_slice_ieq((struct st_slice){te->value, te->value_len}, ST_SLICE("chunked"));
 }
 
-/* Offsets become pointers; well-known names get their id. False: Host or Transfer-Encoding twice. */
+/* Offsets become pointers; well-known names get their id. False: Host or Transfer-Encoding twice.
+ */
 static bool headers_resolve(struct st_http1 *h)
 {
     struct st_headers *hs = &h->cur->headers;
@@ -198,8 +199,8 @@ static bool headers_resolve(struct st_http1 *h)
         it->value = h->base + (uintptr_t)it->value;
         it->id = st_header_id_of(it->name, it->name_len);
         if (it->id != ST_HDR_OTHER) {
-            if (hs->last[it->id] != 0
-                && (it->id == ST_HDR_HOST || it->id == ST_HDR_TRANSFER_ENCODING))
+            if (hs->last[it->id] != 0 &&
+                (it->id == ST_HDR_HOST || it->id == ST_HDR_TRANSFER_ENCODING))
                 ok = false;
             hs->last[it->id] = (uint8_t)(i + 1);
         }
@@ -215,8 +216,7 @@ static unsigned framing_status(struct st_http1 *h)
     const struct st_header *te = st_headers_known(&x->headers, ST_HDR_TRANSFER_ENCODING);
     const struct st_header *expect = st_headers_known(&x->headers, ST_HDR_EXPECT);
 
-    if (host == NULL ? x->version == 11
-                     : !host_ok(h, host))
+    if (host == NULL ? x->version == 11 : !host_ok(h, host))
         return 400;
     if (te != NULL) {
         if (x->version == 10)
@@ -245,14 +245,13 @@ static int on_headers_complete(llhttp_t *parser)
     bool ok = x->headers.count == 0 ? request_line_ok(h) : header_line_ok(h);
     unsigned status;
 
-    if (!ok || h->base[h->line_end] != '\r' || h->base[h->line_end + 1] != '\n'
-        || !headers_resolve(h))
+    if (!ok || h->base[h->line_end] != '\r' || h->base[h->line_end + 1] != '\n' ||
+        !headers_resolve(h))
         return reject(h, 400);
     h->line_end += 2;
     if (h->line_end > h->server->max_head)
         return reject(h, 431);
-    x->head = (struct st_slice){x->method.ptr,
-                                (size_t)(h->base + h->line_end - x->method.ptr)};
+    x->head = (struct st_slice){x->method.ptr, (size_t)(h->base + h->line_end - x->method.ptr)};
     x->is_head = parser->method == HTTP_HEAD;
     x->keep_alive = x->version == 11 ? (parser->flags & F_CONNECTION_CLOSE) == 0
                                      : (parser->flags & F_CONNECTION_KEEP_ALIVE) != 0;

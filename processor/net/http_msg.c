@@ -189,8 +189,8 @@ struct st_slice st_http_reason(unsigned status)
 /* RFC 9110 section 5.6.2 */
 static bool is_token_char(unsigned char c)
 {
-    return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z')
-           || (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
+    return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') ||
+           (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
 }
 
 bool st_http_name_ok(struct st_slice name)
@@ -225,8 +225,7 @@ static void split_query(struct st_slice rest, struct st_slice *path, struct st_s
 }
 
 bool st_http_split_target(struct st_slice target, struct st_slice *scheme,
-                          struct st_slice *authority, struct st_slice *path,
-                          struct st_slice *query)
+                          struct st_slice *authority, struct st_slice *path, struct st_slice *query)
 {
     const char *end = target.ptr + target.len, *p;
 
@@ -269,8 +268,8 @@ static bool is_plain_path(struct st_slice raw)
     for (size_t i = 0; i < raw.len; i++) {
         if (raw.ptr[i] == '%')
             return false;
-        if (raw.ptr[i] == '/' && i + 1 < raw.len
-            && (raw.ptr[i + 1] == '/' || raw.ptr[i + 1] == '.'))
+        if (raw.ptr[i] == '/' && i + 1 < raw.len &&
+            (raw.ptr[i + 1] == '/' || raw.ptr[i + 1] == '.'))
             return false;
     }
     return true;
@@ -282,8 +281,8 @@ static size_t percent_decode(struct st_slice raw, char *out)
 
     for (size_t i = 0; i < raw.len; i++) {
         int hi, lo;
-        if (raw.ptr[i] == '%' && i + 2 < raw.len && (hi = hex_value(raw.ptr[i + 1])) >= 0
-            && (lo = hex_value(raw.ptr[i + 2])) >= 0) {
+        if (raw.ptr[i] == '%' && i + 2 < raw.len && (hi = hex_value(raw.ptr[i + 1])) >= 0 &&
+            (lo = hex_value(raw.ptr[i + 2])) >= 0) {
             out[n++] = (char)(hi << 4 | lo);
             i += 2;
         } else {

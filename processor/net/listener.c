@@ -151,9 +151,9 @@ static int listen_unix(const char *path, struct st_error *err)
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return st_error_sys(err, errno, "listen on \"unix:%s\"", path);
-    if (bind(fd, (struct sockaddr *)&addr, sizeof addr) != 0
-        && !(errno == EADDRINUSE && unix_is_stale(&addr) && unlink(path) == 0
-             && bind(fd, (struct sockaddr *)&addr, sizeof addr) == 0))
+    if (bind(fd, (struct sockaddr *)&addr, sizeof addr) != 0 &&
+        !(errno == EADDRINUSE && unix_is_stale(&addr) && unlink(path) == 0 &&
+          bind(fd, (struct sockaddr *)&addr, sizeof addr) == 0))
         goto fail;
     if (listen(fd, BACKLOG) != 0)
         goto fail;

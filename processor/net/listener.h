@@ -20,15 +20,16 @@ struct st_listener {
     struct event event;
     int fd;
     bool is_unix;
-    bool paused;       /* by st_listener_pause, or at EMFILE */
-    bool starved;      /* paused at EMFILE: st_listener_fd_freed goes on */
+    bool paused;  /* by st_listener_pause, or at EMFILE */
+    bool starved; /* paused at EMFILE: st_listener_fd_freed goes on */
     st_accept_fn *accept;
     void *arg;
 };
 
-/* A bound, listening socket for "host:port", ":port", "[::]:port" or "unix:/path". TCP sockets share their port
- * (SO_REUSEPORT) with those of the same process: is_first checks that nobody else has it. With port 0 in
- * `address` the caller reads the port from the first socket. Negative: *err says what and why. */
+/* A bound, listening socket for "host:port", ":port", "[::]:port" or "unix:/path". TCP sockets
+ * share their port (SO_REUSEPORT) with those of the same process: is_first checks that nobody else
+ * has it. With port 0 in `address` the caller reads the port from the first socket. Negative: *err
+ * says what and why. */
 int st_listen(const char *address, bool is_first, struct st_error *err) ST_MUST_CHECK;
 
 /* The port that a socket is bound to; 0 for unix sockets. */

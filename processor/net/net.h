@@ -28,15 +28,15 @@ struct st_body_budget {
 
 struct st_net {
     struct st_loop *loop;
-    char *read_base; /* ST_NET_CARRY_SIZE + ST_NET_READ_SIZE bytes */
+    char *read_base;       /* ST_NET_CARRY_SIZE + ST_NET_READ_SIZE bytes */
     struct st_slab chunks; /* output chunks */
     struct st_slab refs;   /* output entries that refer to a buffer */
     struct st_slab conns;  /* HTTP/1 connections */
     struct st_slab memos;  /* heads that HTTP/1 connections keep */
     struct st_body_budget *bodies;
-    int spare_fd; /* given up at EMFILE, to answer and close one connection */
+    int spare_fd;         /* given up at EMFILE, to answer and close one connection */
     uint64_t date_second; /* begin of the second that prefix names, ns since the epoch */
-    char prefix[96]; /* "HTTP/1.1 200 OK\r\nServer: stator\r\nDate: ...\r\n" of date_second */
+    char prefix[96];      /* "HTTP/1.1 200 OK\r\nServer: stator\r\nDate: ...\r\n" of date_second */
     size_t prefix_len;
     struct st_timer starve_timer; /* retries connections that wait for body memory */
     TAILQ_HEAD(, st_http1) starved;

@@ -1,4 +1,5 @@
-/* Bytes on their way out: a chain of copied chunks and referenced buffers, for one gathered write. */
+/* Bytes on their way out: a chain of copied chunks and referenced buffers, for one gathered write.
+ */
 #ifndef PROCESSOR_NET_OUTQ_H
 #define PROCESSOR_NET_OUTQ_H
 
@@ -12,10 +13,10 @@ struct st_net;
 /* A piece of the chain: bytes behind this header (capacity > 0), or of a referenced buffer. */
 struct st_out {
     struct st_out *next;
-    char *at;             /* first byte that has not left */
-    uint32_t len;         /* bytes that have not left */
-    uint32_t room;        /* free bytes behind them; 0 for a referenced buffer */
-    struct st_buf owner;  /* empty: the bytes are in this chunk */
+    char *at;            /* first byte that has not left */
+    uint32_t len;        /* bytes that have not left */
+    uint32_t room;       /* free bytes behind them; 0 for a referenced buffer */
+    struct st_buf owner; /* empty: the bytes are in this chunk */
 };
 
 /* Owns its pieces. Zeroed: empty. */

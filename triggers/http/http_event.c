@@ -62,8 +62,8 @@ static void answer_plain(struct http_event *he, unsigned status, struct st_slice
 
 static bool is_health(struct st_slice path)
 {
-    return path.len >= sizeof HEALTH_PATH - 1
-           && memcmp(path.ptr, HEALTH_PATH, sizeof HEALTH_PATH - 1) == 0;
+    return path.len >= sizeof HEALTH_PATH - 1 &&
+           memcmp(path.ptr, HEALTH_PATH, sizeof HEALTH_PATH - 1) == 0;
 }
 
 static void on_request(struct st_exchange *x)
@@ -75,8 +75,8 @@ static void on_request(struct st_exchange *x)
     ev->arrived_ns = st_loop_now(ev->home);
     ev->method = x->method;
     ev->target = x->target;
-    if (st_unlikely(!st_http_split_target(x->target, &ev->scheme, &authority, &raw_path,
-                                          &ev->query))) {
+    if (st_unlikely(
+            !st_http_split_target(x->target, &ev->scheme, &authority, &raw_path, &ev->query))) {
         answer_plain(he, 400, ST_SLICE("Error when parsing request"));
         return;
     }
@@ -281,8 +281,7 @@ void http_stream_head(struct st_event *ev, const struct st_result *head)
                                  .header_count = head->header_count};
 
     if (r.content_type.len == 0)
-        r.content_type =
-            st_slice_of(ev->trigger->processor->runtime->kind->default_content_type);
+        r.content_type = st_slice_of(ev->trigger->processor->runtime->kind->default_content_type);
     he->x.ops->stream_head(&he->x, &r);
 }
 

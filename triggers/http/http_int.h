@@ -1,4 +1,5 @@
-/* Between the files of the http trigger: http_trigger.c (life), http_event.c (requests and replies). */
+/* Between the files of the http trigger: http_trigger.c (life), http_event.c (requests and
+ * replies). */
 #ifndef TRIGGERS_HTTP_HTTP_INT_H
 #define TRIGGERS_HTTP_HTTP_INT_H
 

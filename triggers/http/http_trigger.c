@@ -99,8 +99,8 @@ static const struct http_attributes *attributes_of(const struct http_trigger *ht
 static int http_init(struct st_trigger *t, struct st_error *err)
 {
     struct http_trigger *ht = http_of(t);
-    const char *url = t->config->url != NULL && t->config->url[0] != '\0' ? t->config->url
-                                                                          : ":8080";
+    const char *url =
+        t->config->url != NULL && t->config->url[0] != '\0' ? t->config->url : ":8080";
 
     if ((size_t)snprintf(ht->address, sizeof ht->address, "%s", url) >= sizeof ht->address)
         return st_error_set(err, ST_ERR_INVALID, "trigger %s: url is too long", t->name);
@@ -117,8 +117,8 @@ static size_t connection_share(const struct http_trigger *ht)
     uint64_t max = (uint64_t)attributes_of(ht)->max_connections;
     unsigned loops = ht->base.processor->loop_count;
 
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur > 2 * OTHER_FDS
-        && max > limit.rlim_cur - OTHER_FDS)
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur > 2 * OTHER_FDS &&
+        max > limit.rlim_cur - OTHER_FDS)
         max = limit.rlim_cur - OTHER_FDS;
     return (size_t)((max + loops - 1) / loops);
 }
@@ -275,8 +275,6 @@ static void http_destroy(struct st_trigger *t)
     }
     free(ht->loops);
 }
-
-
 
 const struct st_trigger_kind st_trigger_http_kind = {
     .name = "http",
