@@ -79,6 +79,7 @@ void net_rig_open(struct net_rig *rig)
     ST_ASSERT(st_loop_open(&rig->loop, 0, "test", &err) == ST_OK);
     ST_ASSERT(st_net_open(&rig->loop, &rig->bodies, &err) == ST_OK);
     st_loop_update_clock(&rig->loop); /* once: from here on it stands still */
+    rig->loop.now_ns -= rig->loop.now_ns % ST_MSEC;
 }
 
 void net_rig_close(struct net_rig *rig)
