@@ -19,18 +19,9 @@
 /* Weak: where the linker brings the real ones, they take over. */
 #define WEAK __attribute__((weak))
 
-static struct rig *rig_of(struct st_processor *p)
-{
-    return ST_CONTAINER_OF(p, struct rig, processor);
-}
-
 WEAK void st_processor_notify(struct st_processor *p)
 {
-    struct rig *rig = rig_of(p);
-
-    pthread_mutex_lock(&rig->lock);
-    pthread_cond_broadcast(&rig->changed);
-    pthread_mutex_unlock(&rig->lock);
+    (void)p;
 }
 
 WEAK struct st_metrics_shard *st_processor_shard(struct st_processor *p)
@@ -43,12 +34,10 @@ WEAK struct st_metrics_shard *st_processor_shard(struct st_processor *p)
 
 WEAK void st_processor_start_failed(struct st_processor *p, const char *text)
 {
-    struct rig *rig = rig_of(p);
-
-    pthread_mutex_lock(&rig->lock);
-    snprintf(rig->failure, sizeof rig->failure, "%s", text);
-    pthread_cond_broadcast(&rig->changed);
-    pthread_mutex_unlock(&rig->lock);
+    pthread_mutex_lock(&p->start_lock);
+    st_error_set(&p->start_error, ST_ERR_INVALID, "%s", text);
+    pthread_mutex_unlock(&p->start_lock);
+    st_processor_notify(p);
 }
 
 WEAK int st_slot_bind_thread(const struct st_slot *slot, struct st_error *err)
@@ -272,34 +261,20 @@ static bool load(struct rig *rig)
     return false;
 }
 
+/* Until every worker was ready or one has failed. */
 static void wait_ready(struct rig *rig)
 {
-    struct timespec ts;
-    bool ready = false;
-    int rc = 0;
+    struct st_processor *p = &rig->processor;
+    uint64_t end = st_clock_mono() + 30 * ST_SEC;
 
-    deadline(&ts);
-    while (!ready && rc == 0) {
-        ready = st_pool_was_ready(rig->pools[0]);
-        pthread_mutex_lock(&rig->lock);
-        if (rig->failure[0] != '\0')
-            ready = true;
-        if (!ready) {
-            struct timespec soon;
-
-            clock_gettime(CLOCK_REALTIME, &soon);
-            soon.tv_nsec += 5000000;
-            if (soon.tv_nsec >= 1000000000) {
-                soon.tv_sec++;
-                soon.tv_nsec -= 1000000000;
-            }
-            rc = pthread_cond_timedwait(&rig->changed, &rig->lock, &soon);
-            if (rc == ETIMEDOUT && soon.tv_sec < ts.tv_sec)
-                rc = 0;
-        }
-        pthread_mutex_unlock(&rig->lock);
+    while (!st_pool_was_ready(rig->pools[0]) && rig->failure[0] == '\0') {
+        ST_ASSERT(st_clock_mono() < end);
+        pthread_mutex_lock(&p->start_lock);
+        if (p->start_error.code != ST_OK)
+            snprintf(rig->failure, sizeof rig->failure, "%.500s", p->start_error.text);
+        pthread_mutex_unlock(&p->start_lock);
+        rig_sleep_ms(1);
     }
-    ST_ASSERT(ready);
 }
 
 bool rig_start(struct rig *rig, const struct rig_options *options)
@@ -312,6 +287,7 @@ bool rig_start(struct rig *rig, const struct rig_options *options)
     rig->options = *options;
     pthread_mutex_init(&rig->lock, NULL);
     pthread_cond_init(&rig->changed, NULL);
+    pthread_mutex_init(&rig->processor.start_lock, NULL);
     if (!load(rig))
         return false;
     p->loops = rig->loops;

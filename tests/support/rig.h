@@ -38,7 +38,7 @@ struct rig {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     unsigned completed, released; /* events; under lock */
-    char failure[512];            /* why a worker did not start; under lock */
+    char failure[512];            /* why it did not start */
 };
 
 /* One event and what became of it. The sender frees it after rig_wait_released. */
