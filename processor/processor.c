@@ -134,6 +134,7 @@ static void start_drain(struct st_processor *p)
 
     ST_LOG(ST_LOG_INFO, "processor", "Draining");
     set_phase(p, ST_PHASE_DRAINING);
+    p->drain_began_ns = st_loop_now(&p->main_loop);
     st_timer_init(&p->drain_timer, drain_timeout);
     st_loop_timer_arm(&p->main_loop, &p->drain_timer, linger + termination_timeout(p));
     for (unsigned i = 0; i < p->loop_count; i++) {
@@ -284,7 +285,9 @@ bool st_processor_is_ready(struct st_processor *p, char *reason, size_t n)
     return true;
 }
 
-/* Signals */
+/* Signals. One that follows at once is the same wish, told to process and group. */
+
+#define SECOND_SIGNAL_NS ST_SEC
 
 static void on_signal(evutil_socket_t fd, short what, void *arg)
 {
@@ -299,7 +302,7 @@ static void on_signal(evutil_socket_t fd, short what, void *arg)
             set_phase(p, ST_PHASE_DRAINING);
             p->cut_short = true;
             st_loop_stop(&p->main_loop);
-        } else {
+        } else if (st_loop_now(&p->main_loop) - p->drain_began_ns > SECOND_SIGNAL_NS) {
             ST_LOG(ST_LOG_WARN, "processor", "Second signal: ending at once");
             close_all(p);
         }

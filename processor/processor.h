@@ -37,6 +37,7 @@ struct st_processor {
     struct event signal_event;
     int signal_fd;
     struct st_timer drain_timer;
+    uint64_t drain_began_ns;
     struct st_topology topology;
     struct st_slots slots;
     struct st_loop main_loop; /* signals, supervision, admin */
