@@ -410,7 +410,7 @@ void rig_send(struct rig_event *e)
     st_loop_post(&e->rig->loops[e->loop], &e->mail, deliver_event);
 }
 
-static bool wait_for(struct rig_event *e, const unsigned *count)
+bool rig_wait_for(struct rig_event *e, const unsigned *count)
 {
     struct timespec ts;
     bool done;
@@ -447,12 +447,12 @@ unsigned rig_workers(struct rig *rig, enum st_worker_state state)
 
 bool rig_wait(struct rig_event *e)
 {
-    return wait_for(e, &e->completed);
+    return rig_wait_for(e, &e->completed);
 }
 
 bool rig_wait_released(struct rig_event *e)
 {
-    return wait_for(e, &e->released);
+    return rig_wait_for(e, &e->released);
 }
 
 void rig_event_free(struct rig_event *e)

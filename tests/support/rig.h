@@ -83,6 +83,7 @@ struct rig_event *rig_event_new(struct rig *rig, const char *body);
 void rig_send(struct rig_event *e);
 
 /* Wait at most 30 s; false: it did not happen. */
+bool rig_wait_for(struct rig_event *e, const unsigned *count);
 bool rig_wait(struct rig_event *e);
 bool rig_wait_released(struct rig_event *e);
 void rig_event_free(struct rig_event *e);

@@ -30,11 +30,12 @@ suite() {
     local preset=$1
     shift
     "$support/venv.sh" || return 1
-    ctest --preset "$preset" -j "$jobs" --progress \
+    ctest --preset "$preset" -j "$jobs" \
         --output-junit "$PWD/$reports/$preset.xml" "$@" >"$reports/ctest-$preset.log" 2>&1
     local rc=$?
     if ((rc != 0)); then
-        tr '\r' '\n' <"$reports/ctest-$preset.log" | grep -vE 'Test +#[0-9]+: .*Passed' | tail -n 400
+        grep -vE '^ +Start +[0-9]+:|Test +#[0-9]+: .*Passed' "$reports/ctest-$preset.log" |
+            tail -n 400
     fi
     python3 "$support/junit_sum.py" --stage "$preset" "$reports/$preset.xml"
     return $rc
@@ -50,7 +51,11 @@ stage_quick() { build release && suite release -L unit && "$support/smoke.sh" bu
 stage_coverage() {
     # Counts of earlier runs would flatter this one.
     find build/coverage -name '*.gcda' -delete 2>/dev/null
-    build coverage && suite coverage && "$support/coverage.sh" build/coverage
+    build coverage || return 1
+    local rc=0
+    suite coverage || rc=1
+    "$support/coverage.sh" build/coverage || rc=1
+    return $rc
 }
 
 stages=()

@@ -3,8 +3,8 @@
     with Stator(tmp_path, "echo", attributes={"idleTimeout": "1s"}) as s:
         assert s.request("POST", "/", body=b"x").body == b"x"
 
-No port is ever guessed: the http trigger listens on port 0 of 127.0.0.1 and its log tells which one it
-got, health and metrics are unix sockets. So any number of tests may run side by side.
+No port is ever guessed: the http trigger listens on port 0 of 127.0.0.1 and its log tells which one
+it got, health and metrics are unix sockets. So any number of tests may run side by side.
 
 Environment: STATOR, STATOR_BUILD and STATOR_SANITIZER as tests/CMakeLists.txt sets them;
 STATOR_TEST_SLOWNESS multiplies every patience() (5 in sanitizer builds, else 1).
