@@ -300,7 +300,6 @@ static void on_signal(evutil_socket_t fd, short what, void *arg)
             start_drain(p);
         } else if (st_processor_phase(p) == ST_PHASE_STARTING) {
             set_phase(p, ST_PHASE_DRAINING);
-            p->cut_short = true;
             st_loop_stop(&p->main_loop);
         } else if (st_loop_now(&p->main_loop) - p->drain_began_ns > SECOND_SIGNAL_NS) {
             ST_LOG(ST_LOG_WARN, "processor", "Second signal: ending at once");

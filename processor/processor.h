@@ -32,7 +32,7 @@ struct st_processor {
     unsigned opened;            /* loops whose triggers are open */
     unsigned closed;            /* loops whose triggers are closed */
     _Atomic unsigned drained;   /* triggers times loops */
-    bool opening, stopping_workers, closing, cut_short, has_log;
+    bool opening, stopping_workers, closing, has_log;
     unsigned loops_started;
     struct event signal_event;
     int signal_fd;

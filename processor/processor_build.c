@@ -312,7 +312,6 @@ int st_processor_build(struct st_processor *p, struct st_error *err)
     if ((code = open_loops(p, err)) != ST_OK ||
         (code = st_processor_watch_signals(p, err)) != ST_OK)
         return code;
-    register_net(p, &p->main_loop);
     register_own(p);
     if ((code = make_runtime(p, err)) != ST_OK || (code = make_pools(p, err)) != ST_OK ||
         (code = make_triggers(p, err)) != ST_OK)
