@@ -25,19 +25,19 @@ build() {
     grep -A6 -E 'warning:' "$log" || true
 }
 
-# suite PRESET [ctest options]: its tests; the output of the failing ones is shown.
+# suite PRESET [ctest options]: its tests, as stage $name; the output of the failing ones is shown.
 suite() {
     local preset=$1
     shift
     "$support/venv.sh" || return 1
     ctest --preset "$preset" -j "$jobs" \
-        --output-junit "$PWD/$reports/$preset.xml" "$@" >"$reports/ctest-$preset.log" 2>&1
+        --output-junit "$PWD/$reports/$name.xml" "$@" >"$reports/ctest-$name.log" 2>&1
     local rc=$?
     if ((rc != 0)); then
-        grep -vE '^ +Start +[0-9]+:|Test +#[0-9]+: .*Passed' "$reports/ctest-$preset.log" |
+        grep -vE '^ +Start +[0-9]+:|Test +#[0-9]+: .*Passed' "$reports/ctest-$name.log" |
             tail -n 400
     fi
-    python3 "$support/junit_sum.py" --stage "$preset" "$reports/$preset.xml"
+    python3 "$support/junit_sum.py" --stage "$name" "$reports/$name.xml"
     return $rc
 }
 
