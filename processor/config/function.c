@@ -240,34 +240,27 @@ static void apply_rules(struct st_reader *r, struct st_raw_function *raw,
                         "expected one of none, for example none");
 }
 
-int st_function_read(struct st_function_config *f, const char *file,
-                     const struct st_config_env *env, struct st_config_memory *mem,
-                     struct st_diag *diag, int *log_level)
+int st_function_read(struct st_function_config *f, struct st_document *doc,
+                     const struct st_config_env *env, int *log_level)
 {
     struct st_raw_function raw = {.runtime = ""};
-    unsigned errors = diag->errors;
-    struct st_document doc;
+    struct st_node root = st_document_root(doc);
+    unsigned errors = doc->diag->errors;
     struct st_reader r;
-    struct st_node root;
-    int rc = st_document_open(&doc, file, mem, diag);
 
-    if (rc != 0)
-        return rc;
-    st_reader_init(&r, &doc, mem, diag);
-    root = st_document_root(&doc);
+    st_reader_init(&r, doc);
     if (st_node_kind(root) == ST_NODE_MAP) {
         st_reader_fill(&r, st_function_table, &raw, root, NULL);
         apply_rules(&r, &raw, env);
     } else {
-        st_diag_error(diag, (struct st_place){file, root.line, root.column},
+        st_diag_error(doc->diag, (struct st_place){doc->file, root.line, root.column},
                       "found %s, expected an object, for example {spec: {runtime: native}}",
                       st_node_kind(root) == ST_NODE_LIST ? "a list" : "text");
     }
     if (raw.log_sink_count > 0)
         *log_level = st_log_level_of(raw.log_sinks[0].level);
     *f = raw.f;
-    st_document_close(&doc);
-    return diag->errors == errors ? 0 : ST_ERR_INVALID;
+    return doc->diag->errors == errors ? 0 : ST_ERR_INVALID;
 }
 
 void st_function_defaults(struct st_function_config *f, struct st_config_memory *mem)

@@ -106,17 +106,18 @@ static const char *default_code_dir(struct load *l)
 static int load_file(struct load *l, const char *file)
 {
     struct st_function_config *f = &l->out->function;
-    int level = -1, rc;
+    struct st_document doc;
+    int rc;
 
     l->out->file = st_config_text(l->mem, st_slice_of(file));
-    rc = st_function_read(f, l->out->file, l->env, l->mem, &l->diag, &level);
+    rc = st_document_open(&doc, l->out->file, l->mem, &l->diag);
     if (rc != 0)
         return rc;
-    if (level >= 0)
-        l->out->platform.log_level = level;
-    if (f->name[0] == '\0')
+    rc = st_function_read(f, &doc, l->env, &l->out->platform.log_level);
+    st_document_close(&doc);
+    if (rc == 0 && f->name[0] == '\0')
         f->name = name_of_directory(l, directory_of(l, file));
-    return 0;
+    return rc;
 }
 
 /* A file that a runtime takes as it is: HTTP on :8080. */
@@ -193,6 +194,8 @@ static int load_platform(struct load *l)
     struct st_platform_config *p = &l->out->platform;
     const char *file = l->args->platform_config;
     bool in_container = l->args->target == NULL && l->args->config == NULL;
+    struct st_document doc;
+    int rc;
 
     if (file == NULL) {
         file = st_config_printf(l->mem, "%s%s", l->env->root, container_platform);
@@ -203,7 +206,12 @@ static int load_platform(struct load *l)
             return 0;
         }
     }
-    return st_platform_read(p, st_config_text(l->mem, st_slice_of(file)), l->mem, &l->diag);
+    rc = st_document_open(&doc, file, l->mem, &l->diag);
+    if (rc != 0)
+        return rc;
+    rc = st_platform_read(p, &doc);
+    st_document_close(&doc);
+    return rc;
 }
 
 /* ---- what the command line says ---- */

@@ -366,21 +366,15 @@ static void set_defaults(struct raw_platform *raw)
     raw->p.metrics.listen_address = ":8090";
 }
 
-int st_platform_read(struct st_platform_config *p, const char *file, struct st_config_memory *mem,
-                     struct st_diag *diag)
+int st_platform_read(struct st_platform_config *p, struct st_document *doc)
 {
     struct raw_platform raw = {.p = {.log_level = 0}};
-    unsigned errors = diag->errors;
-    struct st_document doc;
+    struct st_node root = st_document_root(doc);
+    unsigned errors = doc->diag->errors;
     struct st_reader r;
-    struct st_node root;
-    int rc = st_document_open(&doc, file, mem, diag);
 
-    if (rc != 0)
-        return rc;
-    st_reader_init(&r, &doc, mem, diag);
+    st_reader_init(&r, doc);
     set_defaults(&raw);
-    root = st_document_root(&doc);
     if (st_node_kind(root) == ST_NODE_MAP) {
         st_reader_fill(&r, st_platform_table, &raw, root, NULL);
         check_address(&r, &raw.p.web_admin.listen_address, "webAdmin.listenAddress");
@@ -388,14 +382,13 @@ int st_platform_read(struct st_platform_config *p, const char *file, struct st_c
         finish_logger(&r, &raw);
         finish_metrics(&r, &raw);
     } else {
-        st_diag_error(diag, (struct st_place){file, root.line, root.column},
+        st_diag_error(doc->diag, (struct st_place){doc->file, root.line, root.column},
                       "found %s, expected an object, for example {webAdmin: {enabled: true}}",
                       st_node_kind(root) == ST_NODE_LIST ? "a list" : "text");
     }
     raw.p.web_admin.configured = raw.p.health.configured = raw.p.metrics.configured = true;
     *p = raw.p;
-    st_document_close(&doc);
-    return diag->errors == errors ? 0 : ST_ERR_INVALID;
+    return doc->diag->errors == errors ? 0 : ST_ERR_INVALID;
 }
 
 void st_platform_defaults(struct st_platform_config *p, struct st_config_memory *mem)

@@ -11,10 +11,9 @@ struct st_seen {
     struct st_node node;
 };
 
-void st_reader_init(struct st_reader *r, struct st_document *doc, struct st_config_memory *mem,
-                    struct st_diag *diag)
+void st_reader_init(struct st_reader *r, struct st_document *doc)
 {
-    *r = (struct st_reader){.doc = doc, .mem = mem, .diag = diag};
+    *r = (struct st_reader){.doc = doc, .mem = doc->mem, .diag = doc->diag};
 }
 
 static struct st_place place_of(const struct st_reader *r, struct st_node node)

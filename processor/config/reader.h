@@ -14,7 +14,7 @@ struct st_seen; /* where a field was found; private */
 
 struct st_reader {
     struct st_document *doc;
-    struct st_config_memory *mem;
+    struct st_config_memory *mem; /* the document's, as diag */
     struct st_diag *diag;
     struct st_seen *seen;       /* newest first */
     struct st_string_list told; /* spellings that were warned of; items owned by mem */
@@ -27,8 +27,8 @@ struct st_path {
     size_t index;
 };
 
-void st_reader_init(struct st_reader *r, struct st_document *doc, struct st_config_memory *mem,
-                    struct st_diag *diag);
+/* Memory and diagnostics are the document's. */
+void st_reader_init(struct st_reader *r, struct st_document *doc);
 
 /* Sets defaults only. base: the zeroed struct that the table describes. */
 void st_reader_defaults(struct st_config_memory *mem, const struct st_option *table, void *base);

@@ -4,7 +4,7 @@
 #define PROCESSOR_CONFIG_SCHEMA_H
 
 #include "processor/config/config.h"
-#include "processor/config/diag.h"
+#include "processor/config/document.h"
 #include "processor/config/memory.h"
 #include "processor/config/option.h"
 #include "processor/core/base.h"
@@ -25,12 +25,11 @@ int st_config_load_env(struct st_config *out, const struct st_config_args *args,
 extern const struct st_option st_function_table[];
 extern const struct st_option st_platform_table[];
 
-/* Reads a file into the struct, which is zeroed; all faults are told to diag. */
-int st_function_read(struct st_function_config *f, const char *file,
-                     const struct st_config_env *env, struct st_config_memory *mem,
-                     struct st_diag *diag, int *log_level) ST_MUST_CHECK;
-int st_platform_read(struct st_platform_config *p, const char *file, struct st_config_memory *mem,
-                     struct st_diag *diag) ST_MUST_CHECK;
+/* Reads a document into the struct; all faults are told to its diag. log_level: as it was, or what
+ * spec.loggerSinks says. */
+int st_function_read(struct st_function_config *f, struct st_document *doc,
+                     const struct st_config_env *env, int *log_level) ST_MUST_CHECK;
+int st_platform_read(struct st_platform_config *p, struct st_document *doc) ST_MUST_CHECK;
 
 /* The same without a file: defaults. */
 void st_function_defaults(struct st_function_config *f, struct st_config_memory *mem);

@@ -181,14 +181,11 @@ static const char *example_of(const struct st_option *row)
 
     if (row->example != NULL)
         return row->example;
-    if (row->type == ST_OPT_ENUM) {
-        const char *const *name = row->values;
-
-        while (**name == '\0')
-            name++;
-        return *name;
+    for (const char *const *name = row->values; row->type == ST_OPT_ENUM && *name != NULL; name++) {
+        if (**name != '\0')
+            return *name;
     }
-    return examples[row->type];
+    return row->type == ST_OPT_ENUM ? "" : examples[row->type];
 }
 
 static const char *nearest_value(const struct st_option *row, struct st_slice text)

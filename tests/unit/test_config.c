@@ -353,8 +353,7 @@ static void test_hostile(void **state)
 static void test_forms(void **state)
 {
     static const char *const texts[] = {
-        "{\n\t\"spec\": {\n\t\t\"runtime\": \"native\",\n\t\t\"handler\": "
-        "\"\\u0061\\/b\"\n\t}\n}\n",
+        "{\n\t\"spec\": {\n\t\t\"runtime\": \"native\",\n\t\"handler\": \"\\u0061\\/b\"\n\t}\n}\n",
         "\xef\xbb\xbfspec:\r\n  runtime: native\r\n  handler: a/b\r\n",
         "%YAML 1.1\n---\nspec: {runtime: native, handler: a/b}\n...\n",
         "--- # first\nspec:\n  runtime: 'native'\n  handler: >-\n    a/b\n---\n",
