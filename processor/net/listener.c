@@ -16,7 +16,7 @@
 #include "processor/core/log.h"
 #include "processor/net/http_msg.h"
 
-enum { BACKLOG = 4096, ACCEPT_BATCH = 256 };
+enum { BACKLOG = 4096, ACCEPT_BATCH = 256, STARVED_RETRY_MS = 500 };
 
 /* "host:port" into its parts; host is "" for all addresses. */
 static int split_address(const char *address, char host[256], char port[16], struct st_error *err)
@@ -36,7 +36,7 @@ static int split_address(const char *address, char host[256], char port[16], str
         goto bad;
     }
     number = strtoul(colon + 1, &end, 10);
-    if (n >= 256 || colon[1] == '\0' || *end != '\0' || number > 65535)
+    if (n >= 256 || colon[1] < '0' || colon[1] > '9' || *end != '\0' || number > 65535)
         goto bad;
     memcpy(host, from, n);
     host[n] = '\0';
@@ -125,12 +125,17 @@ static int listen_tcp(const char *address, bool is_first, struct st_error *err)
     return fd >= 0 ? fd : st_error_sys(err, saved, "listen on \"%s\"", address);
 }
 
-/* A socket file that nobody listens on is left by a crash and may go. */
+/* A socket file that nobody listens on is left by a crash and may go; connect(2) refuses other
+ * files the same way. It doesn't wait where somebody listens and is busy. */
 static bool unix_is_stale(const struct sockaddr_un *addr)
 {
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct stat st;
     bool stale;
+    int fd;
 
+    if (lstat(addr->sun_path, &st) != 0 || !S_ISSOCK(st.st_mode))
+        return false;
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return false;
     stale = connect(fd, (const struct sockaddr *)addr, sizeof *addr) != 0 && errno == ECONNREFUSED;
@@ -141,7 +146,7 @@ static bool unix_is_stale(const struct sockaddr_un *addr)
 static int listen_unix(const char *path, struct st_error *err)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    int fd;
+    int fd, bound, saved;
 
     if (path[0] == '\0' || strlen(path) >= sizeof addr.sun_path)
         return st_error_set(err, ST_ERR_INVALID,
@@ -151,15 +156,15 @@ static int listen_unix(const char *path, struct st_error *err)
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return st_error_sys(err, errno, "listen on \"unix:%s\"", path);
-    if (bind(fd, (struct sockaddr *)&addr, sizeof addr) != 0 &&
-        !(errno == EADDRINUSE && unix_is_stale(&addr) && unlink(path) == 0 &&
-          bind(fd, (struct sockaddr *)&addr, sizeof addr) == 0))
-        goto fail;
-    if (listen(fd, BACKLOG) != 0)
-        goto fail;
-    return fd;
-fail:
-    st_error_sys(err, errno, "listen on \"unix:%s\"", path);
+    bound = bind(fd, (struct sockaddr *)&addr, sizeof addr);
+    saved = errno;
+    if (bound != 0 && saved == EADDRINUSE && unix_is_stale(&addr) && unlink(path) == 0) {
+        bound = bind(fd, (struct sockaddr *)&addr, sizeof addr);
+        saved = errno;
+    }
+    if (bound == 0 && listen(fd, BACKLOG) == 0)
+        return fd;
+    st_error_sys(err, bound != 0 ? saved : errno, "listen on \"unix:%s\"", path);
     close(fd);
     return ST_ERR_SYSTEM;
 }
@@ -208,7 +213,7 @@ static void peer_of(const struct sockaddr *addr, struct st_peer *peer)
 }
 
 /* Out of descriptors: the spare one is spent to tell one client so, then accepting stops until a
- * descriptor is free. */
+ * descriptor is free. Other loops don't tell of theirs: the timer tries again. */
 static void out_of_descriptors(struct st_listener *l)
 {
     static const char busy[] = "HTTP/1.1 503 Service Unavailable\r\nServer: stator\r\n"
@@ -226,8 +231,14 @@ static void out_of_descriptors(struct st_listener *l)
         close(fd);
     }
     l->net->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    l->starved = true;
     st_listener_pause(l);
+    l->starved = true;
+    st_loop_timer_arm(l->net->loop, &l->retry, STARVED_RETRY_MS * ST_MSEC);
+}
+
+static void retry_accept(struct st_timer *t)
+{
+    st_listener_fd_freed(ST_CONTAINER_OF(t, struct st_listener, retry));
 }
 
 /* Returns false when nothing more is there. */
@@ -273,12 +284,14 @@ void st_listener_open(struct st_listener *l, struct st_net *net, int fd, st_acce
     l->accept = accept;
     l->arg = arg;
     l->paused = true;
+    st_timer_init(&l->retry, retry_accept);
     event_assign(&l->event, net->loop->base, fd, EV_READ | EV_PERSIST, listener_readable, l);
     st_listener_resume(l);
 }
 
 void st_listener_pause(struct st_listener *l)
 {
+    l->starved = false;
     if (!l->paused) {
         l->paused = true;
         event_del(&l->event);
@@ -314,6 +327,7 @@ void st_listener_close(struct st_listener *l)
     if (l->fd < 0)
         return;
     st_listener_pause(l);
+    st_loop_timer_cancel(l->net->loop, &l->retry);
     close(l->fd);
     l->fd = -1;
 }

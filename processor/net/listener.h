@@ -21,7 +21,8 @@ struct st_listener {
     int fd;
     bool is_unix;
     bool paused;  /* by st_listener_pause, or at EMFILE */
-    bool starved; /* paused at EMFILE: st_listener_fd_freed goes on */
+    bool starved; /* paused at EMFILE: st_listener_fd_freed or the timer go on */
+    struct st_timer retry;
     st_accept_fn *accept;
     void *arg;
 };
