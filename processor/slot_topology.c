@@ -336,6 +336,8 @@ static hwloc_topology_t load_hwloc(void)
     hwloc_topology_set_flags(
         topology, HWLOC_TOPOLOGY_FLAG_INCLUDE_DISALLOWED | HWLOC_TOPOLOGY_FLAG_NO_DISTANCES |
                       HWLOC_TOPOLOGY_FLAG_NO_MEMATTRS | HWLOC_TOPOLOGY_FLAG_NO_CPUKINDS);
+    /* It would run on every CPU in turn, to ask for what the kernel has told already. */
+    hwloc_topology_set_components(topology, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, "x86");
     if (hwloc_topology_load(topology) != 0) {
         hwloc_topology_destroy(topology);
         return NULL;
