@@ -235,9 +235,10 @@ static void apply_rules(struct st_reader *r, struct st_raw_function *raw,
     raw->f.disable_default_http =
         st_reader_was_set(r, &raw->disable_default_http, NULL) ? raw->disable_default_http : -1;
     if (raw->f.own.isolation == ST_ISOLATION_PROCESS)
-        st_reader_error(r, &raw->f.own.isolation, (struct st_node){.line = 1, .column = 1},
-                        "spec.stator.isolation: found \"process\", which is not supported yet, "
-                        "expected one of none, for example none");
+        st_reader_error(
+            r, &raw->f.own.isolation, (struct st_node){.line = 1, .column = 1},
+            "spec.stator.isolation: found \"process\", which this build does not support "
+            "yet, expected none");
 }
 
 int st_function_read(struct st_function_config *f, struct st_document *doc,

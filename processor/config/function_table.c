@@ -327,6 +327,7 @@ static const struct st_option spec_table[] = {
     CONTROLLER("autoScaleMetrics"),
     CONTROLLER("sidecars"),
     CONTROLLER("initContainers"),
+    CONTROLLER("avatar"),
     END};
 
 /* ---- top level ---- */

@@ -229,7 +229,7 @@ needs_hello = pytest.mark.skipif(not HELLO.exists(), reason="the examples are no
 def test_run_handler_file(tmp_path):
     """Zero configuration."""
     shutil.copy(HELLO, tmp_path)
-    with running("hello.so", cwd=tmp_path) as port:
+    with running("hello.so", "--loops", "1", "--workers", "1", cwd=tmp_path) as port:
         assert get(port) == b"Hello, world!\n"
 
 

@@ -180,8 +180,8 @@ static void test_kinds(void **state)
         {SPEC "  triggers:\n    a: {kind: queue}\n    b: {kind: queue, name: a}\n",
          "f.yaml:5:28: spec.triggers.b.name: found \"a\" a second time, expected another name\n"},
         {SPEC "  stator: {isolation: process}\n",
-         "f.yaml:3:23: spec.stator.isolation: found \"process\", which is not supported yet, "
-         "expected one of none, for example none\n"},
+         "f.yaml:3:23: spec.stator.isolation: found \"process\", which this build does not support "
+         "yet, expected none\n"},
         {SPEC "  stator: {isolation: procces}\n", "f.yaml:3:23: spec.stator.isolation: found "
                                                   "\"procces\", expected one of none, process, for "
                                                   "example process\n"},
