@@ -87,6 +87,7 @@ void st_http1_memo_learn(struct st_http1 *h)
     m->headers = x->headers;
     m->headers.items = m->items;
     memcpy(m->bytes, base, x->head.len);
+    ST_ASSERT(x->headers.items != NULL);
     for (uint32_t i = 0; i < x->headers.count; i++) {
         m->items[i] = x->headers.items[i];
         m->items[i].name = (const char *)(uintptr_t)(x->headers.items[i].name - base);

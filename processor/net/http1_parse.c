@@ -96,7 +96,7 @@ static int header_push(struct st_http1 *h)
     if (x->headers.count == ST_HTTP1_MAX_HEADERS)
         return reject(h, 431);
     if (x->headers.count == x->header_cap) {
-        struct st_header *more = st_arena_try(x->arena, 2u * x->header_cap * sizeof *more);
+        struct st_header *more = st_arena_try(x->arena, 2 * (size_t)x->header_cap * sizeof *more);
         if (more == NULL)
             return reject(h, 503);
         memcpy(more, x->headers.items, x->headers.count * sizeof *more);

@@ -298,7 +298,7 @@ static size_t remove_dots(char *s, size_t len)
     size_t out = 0, i = 0;
 
     while (i < len) {
-        size_t start = i, seg;
+        size_t start, seg;
         bool last;
         while (i < len && s[i] == '/')
             i++;

@@ -94,7 +94,7 @@ static int listen_tcp(const char *address, bool is_first, struct st_error *err)
                              .ai_socktype = SOCK_STREAM,
                              .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *list, *ai;
-    char host[256], port[16];
+    char host[256] = "", port[16];
     int code = split_address(address, host, port, err), fd = -1, saved = EADDRNOTAVAIL;
 
     if (code != ST_OK)
@@ -152,7 +152,7 @@ static int listen_unix(const char *path, struct st_error *err)
         return st_error_set(err, ST_ERR_INVALID,
                             "listen on \"unix:%s\": the path must have 1 to %zu bytes", path,
                             sizeof addr.sun_path - 1);
-    strcpy(addr.sun_path, path);
+    memcpy(addr.sun_path, path, strlen(path) + 1);
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return st_error_sys(err, errno, "listen on \"unix:%s\"", path);
@@ -183,7 +183,7 @@ uint16_t st_listen_port(int fd)
         struct sockaddr_in v4;
         struct sockaddr_in6 v6;
         struct sockaddr_un local;
-    } a;
+    } a = {.any = {.sa_family = AF_UNSPEC}};
     socklen_t n = sizeof a;
 
     if (getsockname(fd, &a.any, &n) != 0)
@@ -244,7 +244,7 @@ static void retry_accept(struct st_timer *t)
 /* Returns false when nothing more is there. */
 static bool accept_one(struct st_listener *l)
 {
-    struct sockaddr_storage addr;
+    struct sockaddr_storage addr = {.ss_family = AF_UNSPEC};
     socklen_t n = sizeof addr;
     struct st_peer peer;
     int one = 1, fd = accept4(l->fd, (struct sockaddr *)&addr, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);

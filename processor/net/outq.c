@@ -26,6 +26,7 @@ char *st_outq_grow(struct st_outq *q, struct st_net *net)
 
 void st_outq_copy(struct st_outq *q, struct st_net *net, struct st_slice bytes)
 {
+    ST_ASSERT(bytes.ptr != NULL || bytes.len == 0);
     while (bytes.len > 0) {
         char *to = st_outq_reserve(q, net, 1);
         size_t room = q->last->room;
@@ -109,6 +110,7 @@ void st_outq_consume(struct st_outq *q, struct st_net *net, size_t n)
         outq_free(net, o);
     }
     if (n > 0) {
+        ST_ASSERT(o != NULL);
         o->at += n;
         o->len -= (uint32_t)n;
     }

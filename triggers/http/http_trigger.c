@@ -117,7 +117,7 @@ static size_t connection_share(const struct http_trigger *ht)
     uint64_t max = (uint64_t)attributes_of(ht)->max_connections;
     unsigned loops = ht->base.processor->loop_count;
 
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur > 2 * OTHER_FDS &&
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur > 2ul * OTHER_FDS &&
         max > limit.rlim_cur - OTHER_FDS)
         max = limit.rlim_cur - OTHER_FDS;
     return (size_t)((max + loops - 1) / loops);
