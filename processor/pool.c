@@ -220,7 +220,7 @@ static void pool_dequeue(struct st_pool *pool, struct st_event *ev)
 
 static bool pool_has_room(struct st_pool *pool, struct st_event *ev)
 {
-    return pool->wait_ns > 0 && pool->queued < pool->max_queue &&
+    return pool->queued < pool->max_queue &&
            (pool->max_queue_bytes == 0 ||
             pool->queued_bytes + ev->body.len <= pool->max_queue_bytes);
 }
@@ -231,15 +231,16 @@ static void deliver_invoke(struct st_loop *loop, struct st_mail *mail)
     struct st_worker *w;
     struct st_pool *pool = ev->trigger->pool;
     uint32_t a;
-    bool stuck;
+    bool gone;
 
     (void)loop;
     pthread_mutex_lock(&pool->lock);
     w = ev->worker;
     a = atomic_load_explicit(&ev->claim, memory_order_relaxed) >> 2;
-    stuck = w->state == ST_WORKER_STUCK;
+    /* A stuck one may have come back and ended. */
+    gone = w->state == ST_WORKER_STUCK || w->state == ST_WORKER_DEAD;
     pthread_mutex_unlock(&pool->lock);
-    if (!stuck)
+    if (!gone)
         w->runtime->kind->invoke(w, ev, a);
     else if (st_event_recall(ev, a))
         st_pool_resubmit(pool, ev);
@@ -341,13 +342,17 @@ static void deliver_inline(struct st_loop *loop, struct st_mail *mail)
     pthread_mutex_lock(&pool->lock);
     if (ev->in_queue)
         pool_dequeue(pool, ev);
+    ev->worker = w;
     pthread_mutex_unlock(&pool->lock);
-    if (w != NULL && st_event_claim_start(ev, 0)) {
-        atomic_store_explicit(&ev->started_ns, st_loop_now(loop), memory_order_relaxed);
-        ev->worker = w;
-        w->runtime->kind->invoke(w, ev, 0);
-    } else {
+    if (!st_event_claim_start(ev, 0)) {
         st_event_unref(ev);
+    } else if (st_likely(w != NULL)) {
+        atomic_store_explicit(&ev->started_ns, st_loop_now(loop), memory_order_relaxed);
+        w->runtime->kind->invoke(w, ev, 0);
+    } else { /* it has stopped */
+        st_metric_add(loop->metrics, ev->trigger->metrics.no_worker, 1);
+        ev->result.outcome = ST_OUTCOME_NO_WORKER;
+        st_event_complete_from(ev);
     }
 }
 
@@ -359,7 +364,7 @@ static void submit_to_inline(struct st_pool *pool, struct st_event *ev)
     bool room;
 
     pthread_mutex_lock(&pool->lock);
-    room = pool->queued < pool->max_queue;
+    room = pool_has_room(pool, ev);
     if (room) {
         pool_enqueue(pool, ev, false);
         ev->queued_ns = st_loop_now(ev->home);
@@ -399,7 +404,7 @@ void st_pool_submit(struct st_pool *pool, struct st_event *ev)
     if (st_likely(w != NULL)) {
         a = pool_assign(w, ev);
     } else {
-        room = pool_has_room(pool, ev);
+        room = pool->wait_ns > 0 && pool_has_room(pool, ev);
         if (room) {
             ev->queued_ns = st_loop_now(ev->home);
             pool_enqueue(pool, ev, false);
@@ -419,6 +424,12 @@ void st_pool_submit(struct st_pool *pool, struct st_event *ev)
     }
 }
 
+/* Has a credit, and is neither stuck nor draining. */
+static bool pool_takes(const struct st_worker *w)
+{
+    return (w->state == ST_WORKER_IDLE || w->state == ST_WORKER_BUSY) && !w->is_inline;
+}
+
 void st_pool_feed(struct st_pool *pool, struct st_worker *w)
 {
     struct st_event *batch[FEED_BATCH];
@@ -429,7 +440,7 @@ void st_pool_feed(struct st_pool *pool, struct st_worker *w)
         uint64_t now = st_loop_now(w->loop);
         n = 0;
         pthread_mutex_lock(&pool->lock);
-        while (n < FEED_BATCH && w->credits > 0 && !w->is_inline && !TAILQ_EMPTY(&pool->queue)) {
+        while (n < FEED_BATCH && !TAILQ_EMPTY(&pool->queue) && pool_takes(w)) {
             struct st_event *ev = TAILQ_FIRST(&pool->queue);
             uint64_t waited = now > ev->queued_ns ? now - ev->queued_ns : 0;
             pool_dequeue(pool, ev);
@@ -458,13 +469,16 @@ void st_pool_resubmit(struct st_pool *pool, struct st_event *ev)
 {
     struct st_worker *w;
     uint32_t a = 0;
+    bool gone;
 
     pthread_mutex_lock(&pool->lock);
+    /* Withdrawn between the recall and here: it is answered already. */
+    gone = (atomic_load_explicit(&ev->claim, memory_order_relaxed) & 3u) == ST_CLAIM_CANCELLED;
+    w = gone ? NULL : pool_any_with_credit(pool);
     ev->queued_ns = st_clock_mono();
-    w = pool_any_with_credit(pool);
     if (w != NULL)
         a = pool_assign(w, ev);
-    else
+    else if (!gone)
         pool_enqueue(pool, ev, true);
     pthread_mutex_unlock(&pool->lock);
     if (w != NULL)
@@ -474,19 +488,20 @@ void st_pool_resubmit(struct st_pool *pool, struct st_event *ev)
 
 bool st_pool_withdraw(struct st_pool *pool, struct st_event *ev)
 {
+    bool taken = false;
     unsigned claim;
 
+    /* All of it under the lock: a resubmission must see either the queue or the claim. */
     pthread_mutex_lock(&pool->lock);
     if (ev->in_queue)
         pool_dequeue(pool, ev);
-    pthread_mutex_unlock(&pool->lock);
     claim = atomic_load_explicit(&ev->claim, memory_order_relaxed);
-    while ((claim & 3u) == ST_CLAIM_WAITING)
-        if (atomic_compare_exchange_weak_explicit(&ev->claim, &claim,
-                                                  (claim & ~3u) | ST_CLAIM_CANCELLED,
-                                                  memory_order_acq_rel, memory_order_relaxed))
-            return true;
-    return false;
+    while (!taken && (claim & 3u) == ST_CLAIM_WAITING)
+        taken = atomic_compare_exchange_weak_explicit(&ev->claim, &claim,
+                                                      (claim & ~3u) | ST_CLAIM_CANCELLED,
+                                                      memory_order_acq_rel, memory_order_relaxed);
+    pthread_mutex_unlock(&pool->lock);
+    return taken;
 }
 
 /* Stuck workers */
@@ -499,9 +514,22 @@ static void deliver_abandon(struct st_loop *loop, struct st_mail *mail)
     w->runtime->kind->abandon(w);
 }
 
+static void replace_worker(struct st_pool *pool, struct st_worker *w)
+{
+    struct st_worker *next = worker_new(pool, w->index, w->slot, w->loop, false);
+
+    pthread_mutex_lock(&pool->lock);
+    pool->workers[w->index] = next;
+    if (pool->draining) /* since a moment ago */
+        st_worker_set_state(next, ST_WORKER_DEAD);
+    else
+        st_loop_post(next->loop, &next->mail, deliver_spawn); /* before a stop */
+    pthread_mutex_unlock(&pool->lock);
+    st_metric_add(st_processor_shard(pool->processor), pool->metrics.restarts_stuck, 1);
+}
+
 void st_pool_worker_stuck(struct st_pool *pool, struct st_worker *w)
 {
-    struct st_worker *next = NULL;
     bool replace, is_new;
 
     pthread_mutex_lock(&pool->lock);
@@ -520,14 +548,9 @@ void st_pool_worker_stuck(struct st_pool *pool, struct st_worker *w)
                ? "A worker is stuck past eventTimeout; a new one takes its place"
                : "A worker is stuck past eventTimeout and is not replaced any more; /live fails",
            ST_KV_STR("pool", pool->name), ST_KV_UINT("worker", w->index));
-    st_metric_add(st_processor_shard(pool->processor), pool->metrics.restarts_stuck, 1);
-    if (replace) {
-        next = worker_new(pool, w->index, w->slot, w->loop, false);
-        pool->workers[w->index] = next;
-    }
     st_loop_post(w->loop, &w->mail, deliver_abandon);
-    if (next != NULL)
-        st_loop_post(next->loop, &next->mail, deliver_spawn);
+    if (replace)
+        replace_worker(pool, w);
 }
 
 /* Health */
@@ -568,17 +591,17 @@ bool st_pool_is_live(struct st_pool *pool)
 
 static void deliver_stop(struct st_loop *loop, struct st_mail *mail)
 {
-    struct st_worker *w = ST_CONTAINER_OF(mail, struct st_worker, mail);
+    struct st_worker *w = ST_CONTAINER_OF(mail, struct st_worker, stop_mail);
     bool now;
 
     pthread_mutex_lock(&w->pool->lock);
-    now = w->state == ST_WORKER_DRAINING && w->running == 0;
+    now = st_worker_take_stop(w);
     pthread_mutex_unlock(&w->pool->lock);
     st_loop_timer_cancel(loop, &w->retry);
     if (now)
         w->runtime->kind->stop(w);
-    else if (w->state == ST_WORKER_DEAD)
-        st_processor_notify(w->pool->processor);
+    else
+        st_processor_notify(w->pool->processor); /* it may be dead */
 }
 
 void st_pool_stop(struct st_pool *pool)
@@ -591,7 +614,7 @@ void st_pool_stop(struct st_pool *pool)
             continue;
         st_worker_set_state(w,
                             w->state == ST_WORKER_RESTARTING ? ST_WORKER_DEAD : ST_WORKER_DRAINING);
-        st_loop_post(w->loop, &w->mail, deliver_stop);
+        st_loop_post(w->loop, &w->stop_mail, deliver_stop);
     }
     pthread_mutex_unlock(&pool->lock);
 }

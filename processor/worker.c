@@ -63,6 +63,14 @@ void st_worker_take_event(struct st_worker *w)
     worker_settle(w);
 }
 
+bool st_worker_take_stop(struct st_worker *w)
+{
+    if (w->state != ST_WORKER_DRAINING || w->running > 0 || w->stop_called)
+        return false;
+    w->stop_called = true;
+    return true;
+}
+
 void st_worker_ready(struct st_worker *w, uint32_t credits)
 {
     struct st_pool *pool = w->pool;
@@ -84,27 +92,39 @@ void st_worker_ready(struct st_worker *w, uint32_t credits)
 static void worker_retry(struct st_timer *t)
 {
     struct st_worker *w = ST_CONTAINER_OF(t, struct st_worker, retry);
+    bool wanted;
 
     pthread_mutex_lock(&w->pool->lock);
-    st_worker_set_state(w, ST_WORKER_STARTING);
+    wanted = w->state == ST_WORKER_RESTARTING; /* the pool may have stopped in this pass */
+    if (wanted)
+        st_worker_set_state(w, ST_WORKER_STARTING);
     pthread_mutex_unlock(&w->pool->lock);
-    w->runtime->kind->spawn(w);
+    if (wanted)
+        w->runtime->kind->spawn(w);
 }
 
 void st_worker_failed(struct st_worker *w, const char *text)
 {
     struct st_pool *pool = w->pool;
     uint64_t ms = RETRY_FIRST_MS;
+    bool wanted;
 
     if (st_processor_phase(pool->processor) == ST_PHASE_STARTING) {
         st_processor_start_failed(pool->processor, text);
         return;
     }
     pthread_mutex_lock(&pool->lock);
-    st_worker_set_state(w, ST_WORKER_RESTARTING);
+    wanted = w->state != ST_WORKER_DRAINING;
+    if (wanted)
+        st_worker_set_state(w, ST_WORKER_RESTARTING);
     pthread_mutex_unlock(&pool->lock);
+    if (!wanted) {
+        st_worker_stopped(w);
+        return;
+    }
     for (unsigned i = 0; i < w->failures && ms < RETRY_LAST_MS; i++)
         ms *= 2;
+    ms = ms < RETRY_LAST_MS ? ms : RETRY_LAST_MS;
     w->failures++;
     ms = ms / 2 + st_rand_below(&w->loop->rand, ms);
     ST_LOG(ST_LOG_ERROR, "processor.worker", "A worker did not start; it is tried again",
@@ -123,7 +143,7 @@ void st_worker_event_done(struct st_worker *w, uint64_t duration_ns)
     ST_ASSERT(w->running > 0);
     w->running--;
     worker_settle(w);
-    stop = w->state == ST_WORKER_DRAINING && w->running == 0;
+    stop = st_worker_take_stop(w);
     pthread_mutex_unlock(&pool->lock);
     st_metric_add(w->loop->metrics, w->metrics.duration_sum, (int64_t)(duration_ns / 1000));
     st_metric_add(w->loop->metrics, w->metrics.duration_count, 1);

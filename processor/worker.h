@@ -44,11 +44,13 @@ struct st_worker {
     TAILQ_ENTRY(st_worker) link;
     uint32_t credits; /* events it takes now */
     uint32_t running; /* events assigned to it, started or not */
+    bool stop_called; /* the runtime's stop() */
 
-    struct st_mail mail;   /* spawn, stop, abandon: to w->loop */
-    struct st_timer retry; /* w->loop: next try after a failed start */
-    unsigned failures;     /* failed starts in a row */
-    void *impl;            /* the runtime's own */
+    struct st_mail mail;      /* spawn, abandon: to w->loop */
+    struct st_mail stop_mail; /* the other two may be on their way */
+    struct st_timer retry;    /* w->loop: next try after a failed start */
+    unsigned failures;        /* failed starts in a row */
+    void *impl;               /* the runtime's own */
     struct {
         st_metric duration_sum, duration_count;
     } metrics;
@@ -61,6 +63,10 @@ void st_worker_set_state(struct st_worker *w, enum st_worker_state state);
 
 /* One credit becomes one running event. Under the pool's lock. */
 void st_worker_take_event(struct st_worker *w);
+
+/* True once, when it drains and nothing runs on it: the caller calls stop(). Under the pool's lock.
+ */
+bool st_worker_take_stop(struct st_worker *w);
 
 const char *st_worker_state_name(enum st_worker_state state);
 
