@@ -251,6 +251,9 @@ static int on_headers_complete(llhttp_t *parser)
     h->line_end += 2;
     if (h->line_end > h->server->max_head)
         return reject(h, 431);
+    /* The request line may have come with an earlier read, at another place. */
+    x->target.ptr = h->base + h->url_off;
+    x->method.ptr = x->target.ptr - 1 - x->method.len;
     x->head = (struct st_slice){x->method.ptr, (size_t)(h->base + h->line_end - x->method.ptr)};
     x->is_head = parser->method == HTTP_HEAD;
     x->keep_alive = x->version == 11 ? (parser->flags & F_CONNECTION_CLOSE) == 0
