@@ -9,6 +9,14 @@
 
 static char report[65536];
 
+/* A sanitizer writes its own report behind ours and ends the process in its own way. */
+static bool is_sanitized(void)
+{
+    const char *sanitizer = getenv("STATOR_SANITIZER");
+
+    return sanitizer != NULL && sanitizer[0] != '\0';
+}
+
 /* Runs the handler with that body in a child, whose stderr comes back in `report`. Returns how the
  * child ended. */
 static int crash(const char *handler, const char *body)
@@ -28,7 +36,7 @@ static int crash(const char *handler, const char *body)
         static struct rig rig;
 
         /* cmocka's handlers would take the signal for a failed test. */
-        for (size_t i = 0; getenv("STATOR_SANITIZER") == NULL && i < ST_ARRAY_LEN(signals); i++)
+        for (size_t i = 0; !is_sanitized() && i < ST_ARRAY_LEN(signals); i++)
             signal(signals[i], SIG_DFL);
         setrlimit(RLIMIT_CORE, &no_core);
         dup2(fds[1], STDERR_FILENO);
@@ -54,7 +62,6 @@ static void has(const char *text)
 
 static void dies(const char *handler, const char *body, int number, const char *name)
 {
-    const char *sanitizer = getenv("STATOR_SANITIZER");
     int status = crash(handler, body);
     char line[64];
 
@@ -63,8 +70,7 @@ static void dies(const char *handler, const char *body, int number, const char *
     has(handler);
     has(", worker 0 of rig-pool, event 0");
     has("handlers/crash"); /* the backtrace goes through the shared object */
-    /* A sanitizer writes its own report behind ours and ends the process in its own way. */
-    if (sanitizer != NULL && sanitizer[0] != '\0')
+    if (is_sanitized())
         return;
     assert_true(WIFSIGNALED(status));
     assert_int_equal(WTERMSIG(status), number);
