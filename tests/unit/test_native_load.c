@@ -126,7 +126,7 @@ static void test_not_shared_object(void **state)
 /* Absolute; in the code directory; in the working directory; never the library path. */
 static void test_where(void **state)
 {
-    char path[PATH_MAX], from[PATH_MAX], real[PATH_MAX];
+    char path[PATH_MAX + 16], from[PATH_MAX], real[PATH_MAX];
 
     (void)state;
     assert_non_null(realpath(handlers_dir(), real));
