@@ -55,8 +55,12 @@ struct st_http1 {
     uint32_t carry_len, carry_parsed;    /* llhttp has seen the first carry_parsed of them */
     uint32_t url_off, url_len;           /* offsets from base */
     uint32_t line_end;                   /* where the next header line must begin */
-    uint32_t trailer_len;
-    bool in_body;               /* the head of cur is whole */
+    uint32_t trailer_len;                /* and of chunk extensions */
+    const char *trailer_at;              /* begin of what trailers_ok has not seen */
+    bool in_body;                        /* the head of cur is whole */
+    bool in_trailers;
+    bool line_begins;           /* the next byte of the trailers begins a line */
+    char last_byte;             /* of the last read */
     bool in_value;              /* the last span was a header value */
     bool in_name;               /* the last span was a header name */
     bool in_read;               /* replies are sent when the read is done */

@@ -1,10 +1,11 @@
 /* The reading half: llhttp's callbacks, what it lets pass and we refuse, bodies.
  *
- * Refused with 400 although llhttp 8.1 takes it: folded headers (RFC 9112 section 5.2), anything
- * but one space around the target, versions other than 1.0 and 1.1, an end of headers that is not
- * exactly CRLF, no Host or several, a Host that is no host, Transfer-Encoding that is repeated, in
- * HTTP/1.0 or not just "chunked". The structure is checked by position: each header line must begin
- * where the one before ended, so nothing can hide between what llhttp reports. */
+ * Refused with 400 although llhttp 8.1 takes it: folded headers (RFC 9112 section 5.2) and empty
+ * names, anything but one space around the target, versions other than 1.0 and 1.1, an end of
+ * headers or trailers that is not exactly CRLF, no Host or several, a Host that is no host,
+ * Transfer-Encoding that is repeated, in HTTP/1.0 or not just "chunked" (501 where that is the
+ * last). The structure is checked by position: each header line must begin where the one before
+ * ended, so nothing can hide between what llhttp reports. */
 #include "processor/net/http1_int.h"
 
 #define SPAN_OFFSET(h, at) ((uint32_t)((at) - (h)->base))
@@ -70,7 +71,7 @@ static bool header_line_ok(struct st_http1 *h)
     uint32_t at = (uint32_t)(uintptr_t)it->name + it->name_len, end;
     const char *base = h->base;
 
-    if (base[at++] != ':')
+    if (it->name_len == 0 || base[at++] != ':')
         return false;
     while (base[at] == ' ' || base[at] == '\t')
         at++;
@@ -107,10 +108,32 @@ static int header_push(struct st_http1 *h)
     return 0;
 }
 
+/* Trailers and chunk extensions are dropped, but not without end. */
 static int count_trailer(struct st_http1 *h, size_t len)
 {
     h->trailer_len += (uint32_t)len;
     return h->trailer_len <= h->server->max_head ? 0 : reject(h, 431);
+}
+
+static int on_chunk_extension(llhttp_t *parser, const char *at, size_t len)
+{
+    (void)at;
+    return count_trailer(http1_of(parser), len);
+}
+
+/* Trailer lines must begin like header lines, and end with an empty one: CRLF. They are looked at
+ * up to `to`, where the message ends if it is whole; data is what this read brought. */
+static bool trailers_ok(struct st_http1 *h, const char *data, const char *to, bool whole)
+{
+    if (!h->in_trailers)
+        return !whole || (to - data > 1 ? to[-2] : h->last_byte) == '\r';
+    for (const char *p = h->trailer_at; p < to; p++) {
+        if (h->line_begins && (*p == ' ' || *p == '\t' || *p == '\n' || *p == ':'))
+            return false;
+        h->line_begins = *p == '\n';
+    }
+    h->trailer_at = to;
+    return true;
 }
 
 static int on_header_field(llhttp_t *parser, const char *at, size_t len)
@@ -118,8 +141,13 @@ static int on_header_field(llhttp_t *parser, const char *at, size_t len)
     struct st_http1 *h = http1_of(parser);
     struct st_header *it;
 
-    if (st_unlikely(h->in_body))
+    if (st_unlikely(h->in_body)) {
+        if (!h->in_trailers) {
+            h->in_trailers = h->line_begins = true;
+            h->trailer_at = at;
+        }
         return count_trailer(h, len);
+    }
     if (!h->in_name) {
         bool ok = h->cur->headers.count == 0 ? request_line_ok(h) : header_line_ok(h);
         if (!ok || SPAN_OFFSET(h, at) != h->line_end)
@@ -222,7 +250,7 @@ static unsigned framing_status(struct st_http1 *h)
         if (x->version == 10)
             return 400;
         if (!is_chunked(te))
-            return 501;
+            return (h->parser.flags & F_CHUNKED) != 0 ? 501 : 400; /* RFC 9112 section 6.3 */
     }
     if (h->parser.method == HTTP_CONNECT || h->parser.method == HTTP_PRI)
         return 501;
@@ -264,6 +292,7 @@ static int on_headers_complete(llhttp_t *parser)
     parser->upgrade = 0; /* Upgrade is an ordinary header here; the body is still the request's */
     h->in_body = true;
     h->trailer_len = 0;
+    h->in_trailers = false;
     return 0;
 }
 
@@ -296,7 +325,8 @@ static int on_body(llhttp_t *parser, const char *at, size_t len)
 
 static int on_message_complete(llhttp_t *parser)
 {
-    (void)parser;
+    if (http1_of(parser)->cur->keep_alive)
+        parser->flags &= (uint16_t)~F_CONNECTION_CLOSE; /* of a trailer */
     return HPE_PAUSED; /* so that requests are handled outside the parser */
 }
 
@@ -306,6 +336,8 @@ static const llhttp_settings_t settings = {
     .on_header_value = on_header_value,
     .on_headers_complete = on_headers_complete,
     .on_body = on_body,
+    .on_chunk_extension_name = on_chunk_extension,
+    .on_chunk_extension_value = on_chunk_extension,
     .on_message_complete = on_message_complete,
 };
 
@@ -323,15 +355,17 @@ static unsigned status_of(const struct st_http1 *h, llhttp_errno_t err)
     return 400;
 }
 
-/* The first method byte decides whether it is a token at all: "unknown method" is for tokens. */
+/* "Unknown method" is for tokens: what lies between p and end, up to a space, is one. */
 static bool method_is_token(const char *p, const char *end)
 {
+    const char *q;
+
     while (p < end && (*p == '\r' || *p == '\n'))
         p++;
-    for (const char *q = p; q < end && *q != ' '; q++)
+    for (q = p; q < end && *q != ' '; q++)
         if (!st_http_name_ok((struct st_slice){q, 1}))
             return false;
-    return p < end;
+    return q > p;
 }
 
 /* A whole message lies before p. False: parsing stops here. */
@@ -348,10 +382,11 @@ static bool message_whole(struct st_http1 *h, char *p, const char *end)
     return !h->backlogged;
 }
 
-static void fail(struct st_http1 *h, llhttp_errno_t err, const char *end)
+static void fail(struct st_http1 *h, llhttp_errno_t err)
 {
     h->reject = status_of(h, err);
-    if (h->reject == 501 && h->cur == NULL && !method_is_token(h->base, end))
+    if (err == HPE_INVALID_METHOD &&
+        !method_is_token(h->base, llhttp_get_error_pos(&h->parser) + 1))
         h->reject = 400;
     h->stop_parsing = true;
 }
@@ -360,6 +395,7 @@ char *st_http1_parse(struct st_http1 *h, char *data, size_t n)
 {
     char *p = data, *end = data + n;
 
+    h->trailer_at = data;
     while (p < end && !h->stop_parsing) {
         llhttp_errno_t err;
         size_t taken = 0;
@@ -370,15 +406,17 @@ char *st_http1_parse(struct st_http1 *h, char *data, size_t n)
             p += taken;
         } else {
             err = llhttp_execute(&h->parser, p, (size_t)(end - p));
-            if (err == HPE_OK) {
-                p = end;
+            p = err == HPE_OK ? end : (char *)(uintptr_t)llhttp_get_error_pos(&h->parser);
+            if (st_unlikely(h->in_body && h->cur->content_left == UINT64_MAX &&
+                            (err == HPE_OK || err == HPE_PAUSED) &&
+                            !trailers_ok(h, data, p, err == HPE_PAUSED)))
+                err = HPE_STRICT;
+            if (err == HPE_OK)
                 break;
-            }
             if (err != HPE_PAUSED) {
-                fail(h, err, end);
+                fail(h, err);
                 return end;
             }
-            p = (char *)(uintptr_t)llhttp_get_error_pos(&h->parser);
             llhttp_resume(&h->parser);
             st_http1_memo_learn(h);
         }
@@ -386,6 +424,7 @@ char *st_http1_parse(struct st_http1 *h, char *data, size_t n)
             break;
     }
     h->more_input = false;
+    h->last_byte = end[-1];
     return p;
 }
 
