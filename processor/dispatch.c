@@ -25,8 +25,10 @@ static void flush_inline(struct st_flush *f)
     st_metric_add(shard, t->pool->metrics.count, n);
     st_metric_add(shard, t->pool->metrics.immediate, n);
     st_metric_add(shard, t->pool->metrics.available, 100 * n);
-    st_metric_add(shard, w->metrics.duration_sum, (int64_t)(ns / 1000));
-    st_metric_add(shard, w->metrics.duration_count, n);
+    if (st_likely(w != NULL)) { /* not stopped in this pass */
+        st_metric_add(shard, w->metrics.duration_sum, (int64_t)(ns / 1000));
+        st_metric_add(shard, w->metrics.duration_count, n);
+    }
     tl->inline_ok = tl->inline_failed = 0;
     if (st_unlikely(t->pool->event_timeout_ns != 0 && ns > t->pool->event_timeout_ns))
         ST_LOG_LIMITED(ST_LOG_WARN, "processor.dispatch",
