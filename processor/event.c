@@ -98,27 +98,37 @@ static bool has_stream(struct st_event *ev)
 
 void st_event_hold(struct st_event *ev)
 {
-    ST_ASSERT(!ev->answered);
+    ST_ASSERT(!ev->answered && ev->counted);
     ev->holds++;
+    st_event_ref(ev);
+}
+
+/* Nothing holds the event any more. */
+static void event_unheld(struct st_event *ev)
+{
+    struct st_result error = {.outcome = ST_OUTCOME_ERROR};
+
+    /* ev->result may still be the worker's. */
+    if (ev->hold_error != ST_OK) {
+        error.body = st_slice_of(st_err_name(ev->hold_error));
+        st_event_finish(ev, &error);
+        return;
+    }
+    if (has_stream(ev))
+        st_stream_settle(ev);
+    if (ev->has_result && !ev->answered && !(has_stream(ev) && st_stream_has_in_flight(ev)))
+        st_event_finish(ev, &ev->result);
 }
 
 void st_event_unhold(struct st_event *ev, int status)
 {
     ST_ASSERT(ev->holds > 0);
     ev->holds--;
-    if (ev->answered)
-        return;
-    if (status != ST_OK) {
-        st_buf_drop(&ev->result.body_owner);
-        ev->result = (struct st_result){.outcome = ST_OUTCOME_ERROR,
-                                        .body = st_slice_of(st_err_name(status))};
-    }
-    if (ev->holds > 0)
-        return;
-    if (has_stream(ev))
-        st_stream_settle(ev);
-    if (ev->has_result && !ev->answered && !(has_stream(ev) && st_stream_has_in_flight(ev)))
-        st_event_finish(ev, &ev->result);
+    if (ev->hold_error == ST_OK)
+        ev->hold_error = status;
+    if (ev->holds == 0 && !ev->answered)
+        event_unheld(ev);
+    st_event_unref(ev);
 }
 
 void st_event_complete(struct st_event *ev)
@@ -126,6 +136,8 @@ void st_event_complete(struct st_event *ev)
     ST_CHECK(ev, ST_EVENT_MAGIC);
     if (st_unlikely(ev->answered)) {
         st_metric_add(ev->home->metrics, ev->trigger->metrics.late, 1);
+        if (ev->watched)
+            st_pool_unwatch(ev);
         st_event_unref(ev);
         return;
     }
@@ -162,8 +174,10 @@ static void event_count(struct st_event *ev, enum st_outcome outcome)
         struct st_trigger_loop *tl = st_trigger_loop_of(t, ev->home);
         if (outcome == ST_OUTCOME_OK)
             tl->inline_ok++;
-        else
+        else if (ev->worker != NULL)
             tl->inline_failed++;
+        else /* never had one, and nobody may flush */
+            st_metric_add(shard, t->metrics.failed, 1);
         return;
     }
     st_metric_add(shard, outcome == ST_OUTCOME_OK ? t->metrics.ok : t->metrics.failed, 1);
@@ -173,23 +187,24 @@ static void event_count(struct st_event *ev, enum st_outcome outcome)
 
 void st_event_finish(struct st_event *ev, const struct st_result *result)
 {
+    struct st_result whole;
+
     ST_ASSERT(!ev->answered && result->outcome != ST_OUTCOME_DEFER);
     ev->answered = true;
-    if (st_unlikely(st_timer_armed(&ev->timer)))
+    if (st_unlikely(st_timer_armed(&ev->timer)) && !ev->watched)
         st_loop_timer_cancel(ev->home, &ev->timer);
     /* Without a result a handler may still be about to ask for a token. */
     if (st_unlikely(ev->token != 0 || !ev->has_result))
         st_deferred_close(ev->trigger->processor->deferred, ev);
-    event_count(ev, result->outcome);
-    if (st_unlikely(has_stream(ev))) {
-        struct st_result whole = *result;
-        if (result->streamed && st_stream_collected(ev, &whole.body))
-            whole.streamed = false;
-        ev->trigger->kind->complete(ev, &whole);
-        st_stream_close(ev);
-    } else {
-        ev->trigger->kind->complete(ev, result);
+    if (st_unlikely(result->streamed) && has_stream(ev)) {
+        whole = *result;
+        if (st_stream_collected(ev, &whole))
+            result = &whole;
     }
+    event_count(ev, result->outcome);
+    ev->trigger->kind->complete(ev, result);
+    if (st_unlikely(has_stream(ev)))
+        st_stream_close(ev);
     st_event_unref(ev);
 }
 
@@ -211,5 +226,7 @@ void st_event_cancel(struct st_event *ev)
         return;
     queued = ev->pending && st_pool_withdraw(t->pool, ev);
     st_metric_add(ev->home->metrics, queued ? t->metrics.gone_queued : t->metrics.gone_running, 1);
+    if (ev->pending && !queued)
+        st_pool_watch(t->pool, ev);
     st_event_finish_as(ev, ST_OUTCOME_CANCELLED);
 }

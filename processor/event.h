@@ -1,10 +1,10 @@
 /* The event: one thing to handle, its memory, its one answer.
  *
  * Ownership. An event lives until its last reference is gone; references are held by its home loop
- * (from st_event_init until it is answered), by the worker that has it, by a deferred token and by
- * open streams. "Answered" and "released" differ: a timed-out event is answered while its worker
- * still reads it. The object goes back to its trigger on its home loop, whoever drops the last
- * reference.
+ * (from st_event_init until it is answered), by the worker that has it, by a deferred token, by
+ * holds and by open streams. "Answered" and "released" differ: a timed-out event is answered while
+ * its worker still reads it. The object goes back to its trigger on its home loop, whoever drops
+ * the last reference.
  *
  * Threads. Fields marked [home] are touched by the home loop only. The description is written
  * before dispatch and constant afterwards. `arena` and `result` belong to the home loop until a
@@ -91,6 +91,8 @@ struct st_event {
     bool has_result;             /* [home] result is there, holds delay the answer */
     bool counted;                /* [home] left the inline path: in the in-flight gauge */
     bool pending;                /* [home] was submitted to the pool */
+    bool watched;                /* [home] answered, but its worker is still watched */
+    int hold_error;              /* [home] of the first hold that failed */
     uint32_t holds;              /* [home] */
     _Atomic uint32_t token;      /* processor/deferred.c only; 0: never deferred */
     struct st_mail mail;         /* for the one hand-over between loops that is under way */
@@ -151,11 +153,12 @@ int st_event_outlive(struct st_event *ev) ST_MUST_CHECK;
 struct st_slice st_event_id_text(struct st_event *ev);
 void st_uuid_text(const uint8_t id[16], char out[37]);
 
-/* Delays the answer until the matching unhold; home loop, before the event is answered. */
+/* Delays the answer until the matching unhold, and keeps the event; home loop, before the event is
+ * answered. The event must be counted (st_event_outlive). */
 void st_event_hold(struct st_event *ev);
 
 /* Ends a hold; status is 0 or a negative enum st_err that turns the result into an error. The last
- * one finishes the event if its result is there. */
+ * one finishes the event if its result is there or a hold has failed. */
 void st_event_unhold(struct st_event *ev, int status);
 
 /* The result in ev->result is final. Home loop; takes one reference of the caller (the worker's or

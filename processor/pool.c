@@ -271,11 +271,41 @@ static uint64_t wait_step(const struct st_pool *pool, uint64_t left)
 static void timed_out(struct st_pool *pool, struct st_event *ev, struct st_worker *w)
 {
     bool returned = ev->token != 0 && st_deferred_close(pool->processor->deferred, ev);
-    bool stuck = !returned && w != NULL && !w->is_inline;
+    bool stuck = !returned && !ev->has_result && w != NULL && !w->is_inline;
 
     st_event_finish_as(ev, ST_OUTCOME_TIMEOUT);
     if (stuck)
         st_pool_worker_stuck(pool, w);
+}
+
+void st_pool_watch(struct st_pool *pool, struct st_event *ev)
+{
+    struct st_worker *w;
+
+    pthread_mutex_lock(&pool->lock);
+    w = ev->worker;
+    pthread_mutex_unlock(&pool->lock);
+    /* A token's reference may go without a word. */
+    if (ev->has_result || pool->event_timeout_ns == 0 || !st_timer_armed(&ev->timer) || w == NULL ||
+        w->is_inline || atomic_load_explicit(&ev->token, memory_order_relaxed) != 0)
+        return;
+    ev->watched = true;
+    st_event_ref(ev);
+}
+
+void st_pool_unwatch(struct st_event *ev)
+{
+    ev->watched = false;
+    st_loop_timer_cancel(ev->home, &ev->timer);
+    st_event_unref(ev);
+}
+
+/* The worker of a watched event has not come back; unless nobody else holds the event any more. */
+static void watch_ends(struct st_pool *pool, struct st_event *ev, struct st_worker *w)
+{
+    if (atomic_load_explicit(&ev->refs, memory_order_acquire) > 1)
+        st_pool_worker_stuck(pool, w);
+    st_pool_unwatch(ev);
 }
 
 static void on_event_timer(struct st_timer *t)
@@ -300,8 +330,10 @@ static void on_event_timer(struct st_timer *t)
     } else if (pool->event_timeout_ns != 0) {
         started = atomic_load_explicit(&ev->started_ns, memory_order_relaxed);
         end = (started != 0 ? started : now) + pool->event_timeout_ns;
-        if (end <= now)
+        if (end <= now && !ev->answered)
             timed_out(pool, ev, w);
+        else if (end <= now)
+            watch_ends(pool, ev, w);
         else
             st_loop_timer_arm(ev->home, t, end - now);
     }

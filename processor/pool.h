@@ -90,6 +90,13 @@ void st_pool_resubmit(struct st_pool *pool, struct st_event *ev);
  * nobody will run it. Home loop. */
 bool st_pool_withdraw(struct st_pool *pool, struct st_event *ev);
 
+/* The event is about to be answered although a handler may run it: its timer goes on, with a
+ * reference of the event, so that a worker that never comes back is found out. Home loop. */
+void st_pool_watch(struct st_pool *pool, struct st_event *ev);
+
+/* The handler came back. Home loop. */
+void st_pool_unwatch(struct st_event *ev);
+
 /* The event runs past its timeout on w: the worker is stuck; a replacement is spawned while there
  * were fewer than worker_count. Home loop of the event. */
 void st_pool_worker_stuck(struct st_pool *pool, struct st_worker *w);

@@ -25,6 +25,7 @@ struct st_stream {
     void *arg;
     struct st_region *collected; /* for triggers that can't stream */
     size_t collected_len;
+    bool too_long; /* collected lacks something: no answer */
 };
 
 /* Head or bytes on their way to the home loop; holds a reference of the event. */
@@ -91,8 +92,10 @@ static void piece_pass(struct st_stream *s, struct piece *p)
         p->bytes = (struct st_buf){0};
     } else {
         size_t n = p->bytes.length;
-        if (!collect(s, st_buf_slice(&p->bytes)))
+        if (!s->too_long && !collect(s, st_buf_slice(&p->bytes))) {
+            s->too_long = true;
             st_stream_close(ev);
+        }
         st_stream_sent(ev, n);
     }
     piece_free(p);
@@ -155,14 +158,17 @@ static void deliver_piece(struct st_loop *loop, struct st_mail *mail)
 static void piece_send(struct st_stream *s, struct piece *p)
 {
     struct st_event *ev = p->ev;
+    bool direct = st_loop_is_current(ev->home);
 
-    if (st_loop_is_current(ev->home)) {
+    pthread_mutex_lock(&s->lock);
+    direct = direct && s->in_flight == 0; /* else earlier ones are on their way */
+    if (!direct)
+        s->in_flight++;
+    pthread_mutex_unlock(&s->lock);
+    if (direct) {
         piece_arrive(p);
         return;
     }
-    pthread_mutex_lock(&s->lock);
-    s->in_flight++;
-    pthread_mutex_unlock(&s->lock);
     st_event_ref(ev);
     st_loop_post(ev->home, &p->mail, deliver_piece);
 }
@@ -175,6 +181,8 @@ int st_stream_open(struct st_event *ev)
 
     if (stream_of(ev) != NULL)
         return ST_ERR_INVALID;
+    if (st_loop_is_current(ev->home) && ev->answered)
+        return ST_ERR_CLOSED;
     s = calloc(1, sizeof *s);
     p = calloc(1, sizeof *p);
     ST_ASSERT(s != NULL && p != NULL);
@@ -299,13 +307,20 @@ void st_stream_close(struct st_event *ev)
         call_writable(s, ev);
 }
 
-bool st_stream_collected(struct st_event *ev, struct st_slice *body)
+bool st_stream_collected(struct st_event *ev, struct st_result *result)
 {
     struct st_stream *s = stream_of(ev);
 
     if (can_stream(ev))
         return false;
-    *body = (struct st_slice){s->collected != NULL ? s->collected->base : NULL, s->collected_len};
+    if (s->too_long) {
+        *result = (struct st_result){.outcome = ST_OUTCOME_ERROR,
+                                     .body = ST_SLICE("the streamed answer is too long")};
+        return true;
+    }
+    result->streamed = false;
+    result->body =
+        (struct st_slice){s->collected != NULL ? s->collected->base : NULL, s->collected_len};
     return true;
 }
 

@@ -15,7 +15,8 @@ enum { ST_STREAM_HIGH = 256 * 1024, ST_STREAM_LOW = 64 * 1024 };
 struct st_stream;
 
 /* Starts the stream with ev->result's status, type and headers. Worker's thread (or home loop).
- * 0, ST_ERR_CLOSED when the event was answered, ST_ERR_INVALID when it streams already. */
+ * 0, ST_ERR_CLOSED when the event was answered (another thread learns it from a later write),
+ * ST_ERR_INVALID when it streams already. */
 int st_stream_open(struct st_event *ev) ST_MUST_CHECK;
 
 /* Takes a copy of the bytes. 0; ST_ERR_AGAIN: taken, but over the high-water mark;
@@ -44,8 +45,9 @@ void st_stream_settle(struct st_event *ev);
 /* Pieces are still on their way to the home loop: the result must wait for them. */
 bool st_stream_has_in_flight(struct st_event *ev);
 
-/* True for triggers that can't stream: *body is the whole answer, valid while the event lives. */
-bool st_stream_collected(struct st_event *ev, struct st_slice *body);
+/* For triggers that can't stream: true, and the end of the stream in *result becomes the whole
+ * answer, valid while the event lives, or an error when that is over the limit. */
+bool st_stream_collected(struct st_event *ev, struct st_result *result);
 
 /* Frees; by the last st_event_unref. */
 void st_stream_free(struct st_stream *s);
