@@ -276,6 +276,15 @@ static void close_session(struct st_http1 *h)
     st_conn_close_when_sent(&h->conn, false);
 }
 
+/* The peer must notice that the reply is not whole; what was written is still its own. */
+static void cut_session(struct st_http1 *h)
+{
+    h->stop_parsing = true;
+    h->backlogged = false;
+    st_conn_send(&h->conn);
+    st_conn_close(&h->conn);
+}
+
 /* The exchange whose turn it was is done: pass on those behind it that are answered. */
 static void advance(struct st_http1 *h)
 {
@@ -288,7 +297,9 @@ static void advance(struct st_http1 *h)
             break;
         keep_alive = x->keep_alive;
         if (x->cut) {
-            st_conn_close(&h->conn);
+            pop(h);
+            h->server->handler->done(x);
+            cut_session(h);
             return;
         }
         pop(h);
@@ -346,16 +357,21 @@ static bool http1_respond(struct st_exchange *x, const struct st_http_response *
 static void http1_stream_head(struct st_exchange *x, const struct st_http_response *r)
 {
     struct st_http1 *h = x->session;
+    enum framing framing = x->version == 11 ? FRAME_CHUNKED : FRAME_CLOSE;
     struct st_outq *q;
 
     x->streaming = true;
     if (h == NULL)
         return;
-    x->chunked = x->version == 11 && !x->is_head && !has_no_body(r->status);
+    if (has_no_body(r->status)) {
+        x->is_head = true; /* what is written goes nowhere */
+        framing = FRAME_LENGTH;
+    }
+    x->chunked = x->version == 11 && !x->is_head;
     if (x->version == 10 || r->close)
         x->keep_alive = false;
     q = is_turn(h, x) ? &h->conn.out : &x->out;
-    encode_head(h, q, x, r, x->version == 11 ? FRAME_CHUNKED : FRAME_CLOSE, !x->keep_alive);
+    encode_head(h, q, x, r, framing, !x->keep_alive);
     if (q == &h->conn.out && !h->in_read)
         st_conn_send_later(&h->conn);
 }
@@ -409,8 +425,7 @@ static bool http1_stream_end(struct st_exchange *x, bool well)
     }
     if (!well) {
         pop(h);
-        st_conn_send(&h->conn); /* what was written is the client's; then the cut */
-        st_conn_close(&h->conn);
+        cut_session(h);
         return true;
     }
     passed_on(h, !x->keep_alive);
