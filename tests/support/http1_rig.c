@@ -201,7 +201,7 @@ static void on_sent(struct st_exchange *x, size_t n)
 {
     struct h1_exchange *e = of(x);
 
-    ST_ASSERT(n > 0 && x->streaming);
+    ST_ASSERT(x->streaming);
     e->sent += n;
     if (e->then != NULL && !e->then(e))
         e->then = NULL;
