@@ -1,6 +1,9 @@
 #include "processor/net/conn.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -40,6 +43,25 @@ static void conn_arm(struct st_conn *c, uint64_t at_ns)
         st_loop_timer_arm(c->net->loop, &c->timer, at_ns > now ? at_ns - now : 0);
 }
 
+/* Bytes that the kernel holds for the peer; SIOCOUTQ, see tcp(7). */
+static int conn_kernel_holds(const struct st_conn *c)
+{
+    int n;
+
+    return ioctl(c->fd, SIOCOUTQ, &n) == 0 ? n : INT_MAX;
+}
+
+/* Writability is told only when a good part of the kernel's buffer is free: a slow reader may have
+ * taken bytes long before. */
+static bool conn_peer_reads(struct st_conn *c)
+{
+    int holds = conn_kernel_holds(c);
+    bool reads = holds < c->kernel_held;
+
+    c->kernel_held = holds;
+    return reads;
+}
+
 static void conn_timer(struct st_timer *t)
 {
     struct st_conn *c = ST_CONTAINER_OF(t, struct st_conn, timer);
@@ -47,8 +69,11 @@ static void conn_timer(struct st_timer *t)
 
     if (c->write_deadline_ns != 0) {
         if (c->write_deadline_ns <= now) {
-            st_conn_close(c);
-            return;
+            if (!conn_peer_reads(c)) {
+                st_conn_close(c);
+                return;
+            }
+            c->write_deadline_ns = now + c->write_timeout_ns;
         }
         next = c->write_deadline_ns;
     }
@@ -178,6 +203,7 @@ void st_conn_resume(struct st_conn *c)
 static void conn_wait_writable(struct st_conn *c)
 {
     c->write_deadline_ns = st_loop_now(c->net->loop) + c->write_timeout_ns;
+    c->kernel_held = conn_kernel_holds(c);
     conn_arm(c, c->write_deadline_ns);
     if (!c->writing) {
         ST_ASSERT(event_add(&c->write_event, NULL) == 0);

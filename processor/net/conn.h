@@ -53,6 +53,7 @@ struct st_conn {
     uint64_t deadline_ns;       /* 0: none. The timer may be armed for an earlier time */
     uint64_t write_deadline_ns; /* while output waits: no progress until then breaks it */
     uint64_t write_timeout_ns;
+    int kernel_held; /* bytes not taken by the peer when the write deadline was set */
     size_t lingered; /* bytes dropped */
     struct st_flush flush;
     struct st_garbage garbage;
