@@ -216,7 +216,7 @@ static void settle(struct st_http1 *h)
             st_conn_close_when_sent(c, true);
             return;
         }
-        if (h->want_continue && h->cur != NULL && h->cur->body.len == 0) {
+        if (h->want_continue && h->cur != NULL && h->cur->body.len == 0 && !h->starved) {
             st_outq_copy(&c->out, c->net, ST_SLICE("HTTP/1.1 100 Continue\r\n\r\n"));
             h->want_continue = false;
             st_conn_send_later(c);
@@ -480,19 +480,21 @@ static void keep_head(struct st_http1 *h, const char *end)
     }
 }
 
-/* A body is not whole: head and body leave the read buffer. */
+/* A body is not whole: head and body leave the read buffer. Bytes of it that have no place to go
+ * are a reason to refuse; otherwise there is time to wait for memory. */
 static void keep_body(struct st_http1 *h)
 {
     struct st_exchange *x = h->cur;
+    bool in_place = !x->detached && x->body.len > 0;
 
-    if (!x->detached) {
+    if (!x->detached)
         h->server->handler->detach(x);
-        if (!st_http1_reserve_body(h)) {
-            h->reject = 503;
-            h->stop_parsing = true;
-            return;
-        }
-    } else if (!st_http1_reserve_body(h)) {
+    if (st_http1_reserve_body(h))
+        return;
+    if (in_place) {
+        h->reject = 503;
+        h->stop_parsing = true;
+    } else {
         h->starved = true;
         h->starved_since_ns = st_loop_now(h->server->net->loop);
         TAILQ_INSERT_TAIL(&h->server->net->starved, h, starved_link);
@@ -645,6 +647,7 @@ static void starve_over(struct st_http1 *h)
     starve_end(h);
     st_conn_resume(&h->conn);
     set_deadline(h);
+    settle(h);
 }
 
 void st_http1_retry_starved(struct st_timer *t)
