@@ -103,6 +103,19 @@ void st_event_hold(struct st_event *ev)
     st_event_ref(ev);
 }
 
+/* It is answered without its handler: takes it back if that has not begun, which returns true. */
+static bool event_leave(struct st_event *ev)
+{
+    struct st_pool *pool = ev->trigger->pool;
+
+    if (!ev->pending)
+        return false;
+    if (st_pool_withdraw(pool, ev))
+        return true;
+    st_pool_watch(pool, ev);
+    return false;
+}
+
 /* Nothing holds the event any more. */
 static void event_unheld(struct st_event *ev)
 {
@@ -111,6 +124,7 @@ static void event_unheld(struct st_event *ev)
     /* ev->result may still be the worker's. */
     if (ev->hold_error != ST_OK) {
         error.body = st_slice_of(st_err_name(ev->hold_error));
+        event_leave(ev);
         st_event_finish(ev, &error);
         return;
     }
@@ -183,6 +197,11 @@ static void event_count(struct st_event *ev, enum st_outcome outcome)
     st_metric_add(shard, outcome == ST_OUTCOME_OK ? t->metrics.ok : t->metrics.failed, 1);
     st_metric_add(shard, t->metrics.in_flight, -1);
     st_metric_observe(shard, t->metrics.duration, st_loop_now(ev->home) - ev->arrived_ns, 1);
+    if (!ev->pending) { /* inline and deferred: the pass does not know of it */
+        st_metric_add(shard, t->pool->metrics.count, 1);
+        st_metric_add(shard, t->pool->metrics.immediate, 1);
+        st_metric_add(shard, t->pool->metrics.available, 100);
+    }
 }
 
 void st_event_finish(struct st_event *ev, const struct st_result *result)
@@ -212,8 +231,10 @@ void st_event_finish_as(struct st_event *ev, enum st_outcome outcome)
 {
     struct st_result result = {.outcome = outcome};
 
-    if (outcome == ST_OUTCOME_NO_WORKER || outcome == ST_OUTCOME_NO_MEMORY)
+    if (outcome == ST_OUTCOME_NO_WORKER)
         st_metric_add(ev->home->metrics, ev->trigger->metrics.no_worker, 1);
+    else if (outcome == ST_OUTCOME_NO_MEMORY)
+        st_metric_add(ev->home->metrics, ev->trigger->metrics.no_memory, 1);
     st_event_finish(ev, &result);
 }
 
@@ -224,9 +245,7 @@ void st_event_cancel(struct st_event *ev)
 
     if (ev->answered)
         return;
-    queued = ev->pending && st_pool_withdraw(t->pool, ev);
+    queued = event_leave(ev);
     st_metric_add(ev->home->metrics, queued ? t->metrics.gone_queued : t->metrics.gone_running, 1);
-    if (ev->pending && !queued)
-        st_pool_watch(t->pool, ev);
     st_event_finish_as(ev, ST_OUTCOME_CANCELLED);
 }

@@ -560,6 +560,31 @@ static void replace_worker(struct st_pool *pool, struct st_worker *w)
     st_metric_add(st_processor_shard(pool->processor), pool->metrics.restarts_stuck, 1);
 }
 
+/* A place whose worker is stuck or has ended, if a new one may be started for it. */
+static struct st_worker *pool_vacant(struct st_pool *pool)
+{
+    for (unsigned i = 0; i < pool->worker_count && !pool->draining; i++) {
+        struct st_worker *w = pool->workers[i];
+        if (w->state == ST_WORKER_DEAD ||
+            (w->state == ST_WORKER_STUCK && pool->stuck <= pool->worker_count))
+            return w;
+    }
+    return NULL;
+}
+
+void st_pool_refill(struct st_pool *pool)
+{
+    struct st_worker *w;
+
+    do {
+        pthread_mutex_lock(&pool->lock);
+        w = pool_vacant(pool);
+        pthread_mutex_unlock(&pool->lock);
+        if (w != NULL)
+            replace_worker(pool, w);
+    } while (w != NULL);
+}
+
 void st_pool_worker_stuck(struct st_pool *pool, struct st_worker *w)
 {
     bool replace, is_new;

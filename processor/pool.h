@@ -101,6 +101,9 @@ void st_pool_unwatch(struct st_event *ev);
  * were fewer than worker_count. Home loop of the event. */
 void st_pool_worker_stuck(struct st_pool *pool, struct st_worker *w);
 
+/* A stuck worker came back and ended: fills the places that had to stay empty. Any loop. */
+void st_pool_refill(struct st_pool *pool);
+
 /* True while some worker can take events now or later. */
 bool st_pool_is_usable(struct st_pool *pool);
 

@@ -20,6 +20,9 @@
 #include "processor/runtime.h"
 #include "processor/trigger.h"
 
+/* How long loops have to close their triggers when the time for draining is over. */
+#define CLOSE_NS ST_SEC
+
 static struct st_processor *processor_of_main(struct st_loop *loop)
 {
     return ST_CONTAINER_OF(loop, struct st_processor, main_loop);
@@ -109,13 +112,28 @@ static void run_drain(struct st_loop_task *task)
     }
 }
 
+/* A loop that a handler blocks closes nothing: then the process ends without it. */
+static void close_timeout(struct st_timer *t)
+{
+    struct st_processor *p = ST_CONTAINER_OF(t, struct st_processor, drain_timer);
+
+    st_processor_give_up(p);
+}
+
+static void close_soon(struct st_processor *p)
+{
+    close_all(p);
+    st_timer_init(&p->drain_timer, close_timeout);
+    st_loop_timer_arm(&p->main_loop, &p->drain_timer, CLOSE_NS);
+}
+
 static void drain_timeout(struct st_timer *t)
 {
     struct st_processor *p = ST_CONTAINER_OF(t, struct st_processor, drain_timer);
 
     ST_LOG(ST_LOG_WARN, "processor",
            "Work was left when workerTerminationTimeout passed; it is given up");
-    close_all(p);
+    close_soon(p);
 }
 
 static uint64_t termination_timeout(const struct st_processor *p)
@@ -303,7 +321,8 @@ static void on_signal(evutil_socket_t fd, short what, void *arg)
             st_loop_stop(&p->main_loop);
         } else if (st_loop_now(&p->main_loop) - p->drain_began_ns > SECOND_SIGNAL_NS) {
             ST_LOG(ST_LOG_WARN, "processor", "Second signal: ending at once");
-            close_all(p);
+            st_loop_timer_cancel(&p->main_loop, &p->drain_timer);
+            close_soon(p);
         }
     }
 }

@@ -16,6 +16,9 @@
 #include "processor/trigger.h"
 #include "stator_version.h"
 
+/* How long a loop has to end; a handler may block it. */
+#define JOIN_NS (2 * ST_SEC)
+
 enum { BODY_MEMORY_SHARE = 4, MAX_LOOPS = 64 };
 
 static int open_log(const struct st_config *config, struct st_error *err)
@@ -197,6 +200,15 @@ static int make_pools(struct st_processor *p, struct st_error *err)
 
 /* Triggers */
 
+st_metric st_trigger_rejected_metric(struct st_trigger *t, const char *reason)
+{
+    struct st_labels labels;
+
+    st_labels_own(&labels, t->processor, t->name);
+    st_labels_add(&labels, "reason", reason);
+    return st_metric_register(ST_METRIC_REJECTED, labels.items);
+}
+
 static void register_trigger(struct st_trigger *t)
 {
     struct st_labels base, labels;
@@ -218,9 +230,8 @@ static void register_trigger(struct st_trigger *t)
     labels = base;
     st_labels_add(&labels, "stage", "running");
     t->metrics.gone_running = st_metric_register(ST_METRIC_CLIENT_GONE, labels.items);
-    labels = base;
-    st_labels_add(&labels, "reason", "no_worker");
-    t->metrics.no_worker = st_metric_register(ST_METRIC_REJECTED, labels.items);
+    t->metrics.no_worker = st_trigger_rejected_metric(t, "no_worker");
+    t->metrics.no_memory = st_trigger_rejected_metric(t, "body_memory");
 }
 
 static int make_triggers(struct st_processor *p, struct st_error *err)
@@ -258,6 +269,9 @@ static int make_runtime(struct st_processor *p, struct st_error *err)
 {
     const struct st_function_config *f = &p->config->function;
 
+    /* Handlers that run in this process have its environment. */
+    for (size_t i = 0; i < f->env_count; i++)
+        setenv(f->env[i].name, f->env[i].value, 1);
     p->runtime = calloc(1, f->runtime->obj_size);
     ST_ASSERT(p->runtime != NULL);
     p->runtime->magic = ST_RUNTIME_MAGIC;
@@ -337,6 +351,14 @@ static bool has_strays(struct st_processor *p)
     return false;
 }
 
+void st_processor_give_up(struct st_processor *p)
+{
+    if (p->exit_code == 0)
+        ST_LOG(ST_LOG_WARN, "processor", "A handler did not return; the process ends without it");
+    st_log_close();
+    _exit(p->exit_code);
+}
+
 static void free_triggers(struct st_processor *p)
 {
     for (unsigned i = 0; i < p->trigger_count; i++) {
@@ -370,16 +392,13 @@ static void close_loops(struct st_processor *p)
 
 void st_processor_dismantle(struct st_processor *p)
 {
-    int status = p->exit_code;
-
-    for (unsigned i = 0; i < p->loops_started; i++) {
+    for (unsigned i = 0; i < p->loops_started; i++)
         st_loop_stop(&p->loops[i]);
-        st_loop_join(&p->loops[i]);
-    }
-    if (has_strays(p)) {
-        st_log_close();
-        _exit(status);
-    }
+    for (unsigned i = 0; i < p->loops_started; i++)
+        if (!st_loop_join_within(&p->loops[i], JOIN_NS))
+            st_processor_give_up(p);
+    if (has_strays(p))
+        st_processor_give_up(p);
     free_triggers(p);
     if (p->runtime != NULL && p->runtime->kind->unload != NULL)
         p->runtime->kind->unload(p->runtime);

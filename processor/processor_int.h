@@ -22,6 +22,9 @@ int st_processor_build(struct st_processor *p, struct st_error *err) ST_MUST_CHE
 /* Blocks the signals that end the processor and watches them on the main loop. */
 int st_processor_watch_signals(struct st_processor *p, struct st_error *err) ST_MUST_CHECK;
 
+/* Ends the process at once with its exit code: some thread can't be ended. */
+ST_NORETURN void st_processor_give_up(struct st_processor *p);
+
 /* Ends the threads and frees everything, p too. If a handler still runs that can't be ended, the
  * process exits here. */
 void st_processor_dismantle(struct st_processor *p);

@@ -87,7 +87,8 @@ struct st_trigger {
     struct st_trigger_loop *loops; /* one a loop, by index */
     struct {
         st_metric ok, failed; /* nuclio handled_events_total by result */
-        st_metric in_flight, duration, late, gone_queued, gone_running, no_worker;
+        st_metric in_flight, duration, late, gone_queued, gone_running;
+        st_metric no_worker, no_memory; /* rejected, by reason */
     } metrics;
 };
 
@@ -97,6 +98,10 @@ static inline struct st_trigger_loop *st_trigger_loop_of(struct st_trigger *t, s
 {
     return &t->loops[loop->index];
 }
+
+/* The series of stator_rejected_total for requests that the trigger refuses itself. Main thread, in
+ * init. */
+st_metric st_trigger_rejected_metric(struct st_trigger *t, const char *reason);
 
 /* The trigger's work on this loop is done (see drain). On the loop. */
 void st_trigger_drained(struct st_trigger *t, struct st_loop *loop);

@@ -180,9 +180,11 @@ void st_worker_credit(struct st_worker *w, uint32_t n)
 void st_worker_stopped(struct st_worker *w)
 {
     struct st_pool *pool = w->pool;
+    bool came_back;
 
     pthread_mutex_lock(&pool->lock);
-    if (w->state == ST_WORKER_STUCK)
+    came_back = w->state == ST_WORKER_STUCK;
+    if (came_back)
         pool->stuck--;
     else
         pool->stopped++;
@@ -190,5 +192,7 @@ void st_worker_stopped(struct st_worker *w)
     if (w->is_inline)
         pool->inline_workers[w->loop->index] = NULL;
     pthread_mutex_unlock(&pool->lock);
+    if (came_back)
+        st_pool_refill(pool);
     st_processor_notify(pool->processor);
 }

@@ -218,6 +218,17 @@ void st_loop_join(struct st_loop *loop)
     __atomic_store_n(&loop->has_thread, false, __ATOMIC_RELEASE);
 }
 
+bool st_loop_join_within(struct st_loop *loop, uint64_t wait_ns)
+{
+    uint64_t end = st_clock_wall() + wait_ns;
+    struct timespec ts = {(time_t)(end / ST_SEC), (long)(end % ST_SEC)};
+
+    if (pthread_timedjoin_np(loop->thread, NULL, &ts) != 0)
+        return false;
+    __atomic_store_n(&loop->has_thread, false, __ATOMIC_RELEASE);
+    return true;
+}
+
 static void on_stop(struct st_loop *loop, struct st_mail *mail)
 {
     (void)mail;

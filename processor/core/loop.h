@@ -78,6 +78,9 @@ void st_loop_run(struct st_loop *loop);
 int st_loop_start(struct st_loop *loop, struct st_error *err) ST_MUST_CHECK;
 void st_loop_join(struct st_loop *loop);
 
+/* As st_loop_join, but gives up after wait_ns: false, the thread still runs. */
+bool st_loop_join_within(struct st_loop *loop, uint64_t wait_ns);
+
 /* One pass; blocks at most until the first event. For tests. */
 void st_loop_pass(struct st_loop *loop);
 

@@ -37,7 +37,7 @@
       "Workers replaced, by reason") \
     X(CONNECTIONS, "stator_connections", ST_GAUGE, 1, "Open client connections") \
     X(REJECTED, "stator_rejected_total", ST_COUNTER, 1, \
-      "Events and connections refused before a handler saw them, by reason") \
+      "Requests and events refused before a handler saw them, by reason") \
     X(LATE_RESULTS, "stator_late_results_total", ST_COUNTER, 1, \
       "Results that came after their event was answered, and were dropped") \
     X(CLIENT_GONE, "stator_client_gone_total", ST_COUNTER, 1, \

@@ -35,12 +35,12 @@ const struct st_conn_ops st_conn_plain = {plain_read, plain_writev, plain_shutdo
 
 enum { NO_DEADLINE_CHECK_S = 10, LINGER_S = 2 };
 
-static void conn_arm(struct st_conn *c, uint64_t at_ns)
+void st_conn_arm(struct st_conn *c, uint64_t at_ns)
 {
     uint64_t now = st_loop_now(c->net->loop);
 
-    if (!st_timer_armed(&c->timer) || at_ns / ST_MSEC < c->timer.expires)
-        st_loop_timer_arm(c->net->loop, &c->timer, at_ns > now ? at_ns - now : 0);
+    c->timer_ns = at_ns;
+    st_loop_timer_arm(c->net->loop, &c->timer, at_ns > now ? at_ns - now : 0);
 }
 
 /* Bytes that the kernel holds for the peer; SIOCOUTQ, see tcp(7). */
@@ -67,6 +67,7 @@ static void conn_timer(struct st_timer *t)
     struct st_conn *c = ST_CONTAINER_OF(t, struct st_conn, timer);
     uint64_t now = st_loop_now(c->net->loop), next = UINT64_MAX;
 
+    c->timer_ns = UINT64_MAX;
     if (c->write_deadline_ns != 0) {
         if (c->write_deadline_ns <= now) {
             if (!conn_peer_reads(c)) {
@@ -94,7 +95,7 @@ static void conn_timer(struct st_timer *t)
      * stays free. */
     if (next == UINT64_MAX)
         next = now + NO_DEADLINE_CHECK_S * ST_SEC;
-    st_loop_timer_arm(c->net->loop, &c->timer, next - now);
+    st_conn_arm(c, next);
 }
 
 static void conn_drop_input(struct st_conn *c)
@@ -168,6 +169,7 @@ void st_conn_open(struct st_conn *c, struct st_net *net, int fd, const struct st
     c->ops = ops;
     c->proto = proto;
     c->write_timeout_ns = write_timeout_ns;
+    c->timer_ns = UINT64_MAX;
     c->flush.fn = conn_flush;
     st_outq_init(&c->out);
     st_timer_init(&c->timer, conn_timer);
@@ -175,13 +177,6 @@ void st_conn_open(struct st_conn *c, struct st_net *net, int fd, const struct st
     event_assign(&c->write_event, net->loop->base, fd, EV_WRITE | EV_PERSIST, conn_writable, c);
     st_conn_resume(c);
     st_metric_add(net->loop->metrics, net->connections, 1);
-}
-
-void st_conn_set_deadline_earlier(struct st_conn *c, uint64_t at_ns)
-{
-    c->deadline_ns = at_ns;
-    if (at_ns != 0)
-        conn_arm(c, at_ns);
 }
 
 void st_conn_pause(struct st_conn *c)
@@ -204,7 +199,8 @@ static void conn_wait_writable(struct st_conn *c)
 {
     c->write_deadline_ns = st_loop_now(c->net->loop) + c->write_timeout_ns;
     c->kernel_held = conn_kernel_holds(c);
-    conn_arm(c, c->write_deadline_ns);
+    if (c->write_deadline_ns < c->timer_ns)
+        st_conn_arm(c, c->write_deadline_ns);
     if (!c->writing) {
         ST_ASSERT(event_add(&c->write_event, NULL) == 0);
         c->writing = true;
@@ -230,7 +226,7 @@ static void conn_finish(struct st_conn *c)
         return;
     c->ops->shutdown(c);
     c->lingering = true;
-    st_conn_set_deadline_earlier(c, st_loop_now(c->net->loop) + LINGER_S * ST_SEC);
+    st_conn_set_deadline(c, st_loop_now(c->net->loop) + LINGER_S * ST_SEC);
     ST_ASSERT(event_add(&c->read_event, NULL) == 0);
     c->reading = true;
 }

@@ -51,6 +51,7 @@ struct st_conn {
     struct st_outq out;
     struct st_timer timer;
     uint64_t deadline_ns;       /* 0: none. The timer may be armed for an earlier time */
+    uint64_t timer_ns;          /* what the timer is armed for; UINT64_MAX: it is not */
     uint64_t write_deadline_ns; /* while output waits: no progress until then breaks it */
     uint64_t write_timeout_ns;
     int kernel_held; /* bytes not taken by the peer when the write deadline was set */
@@ -87,15 +88,17 @@ void st_conn_resume(struct st_conn *c);
 /* Reads what has arrived, without waiting for the loop to tell. */
 void st_conn_read_now(struct st_conn *c);
 
-/* proto->expired will be called at this time unless it is moved; 0: never. O(1), and free of
- * timer work while the deadline only moves later. */
+/* The slow half of st_conn_set_deadline. */
+void st_conn_arm(struct st_conn *c, uint64_t at_ns);
+
+/* proto->expired will be called at this time unless it is moved; 0: never. Free of timer work while
+ * the deadline only moves later. */
 static inline void st_conn_set_deadline(struct st_conn *c, uint64_t at_ns)
 {
     c->deadline_ns = at_ns;
+    if (st_unlikely(at_ns < c->timer_ns && at_ns != 0))
+        st_conn_arm(c, at_ns);
 }
-
-/* As above, for deadlines that may be earlier than the one before. */
-void st_conn_set_deadline_earlier(struct st_conn *c, uint64_t at_ns);
 
 /* Closes after all output has left, or at once when there is none. proto->data is not called any
  * more. linger: the peer may still be sending (a refused body), and a close with unread bytes would

@@ -118,11 +118,28 @@ static void encode_body(struct st_outq *q, struct st_net *net, const struct st_h
     }
 }
 
+static st_metric refused_metric(const struct st_http_server *s, unsigned status)
+{
+    switch (status) {
+    case 408:
+        return s->refused.late;
+    case 413:
+    case 414:
+    case 431:
+        return s->refused.big;
+    case 503:
+        return s->refused.memory;
+    default:
+        return s->refused.bad;
+    }
+}
+
 /* A reply outside any exchange, after which the session ends. */
 static void encode_error(struct st_http1 *h, unsigned status)
 {
     struct st_http_response r = {.status = status, .close = true};
 
+    st_metric_add(h->server->net->loop->metrics, refused_metric(h->server, status), 1);
     r.content_type = ST_SLICE("text/plain; charset=utf-8");
     r.body = status == 431   ? ST_SLICE("Too big request header")
              : status == 414 ? ST_SLICE("Too long request target")
@@ -155,7 +172,7 @@ static void set_deadline(struct st_http1 *h)
     if (st_likely(h->cur == NULL && !h->head_timed))
         st_conn_set_deadline(&h->conn, now + s->idle_timeout_ns);
     else if (h->in_body)
-        st_conn_set_deadline_earlier(&h->conn, now + s->body_timeout_ns);
+        st_conn_set_deadline(&h->conn, now + s->body_timeout_ns);
 }
 
 static void starve_end(struct st_http1 *h)
@@ -475,8 +492,8 @@ static void keep_head(struct st_http1 *h, const char *end)
     keep(h, h->base, n, n);
     if (!h->head_timed) {
         h->head_timed = true;
-        st_conn_set_deadline_earlier(&h->conn, st_loop_now(h->server->net->loop) +
-                                                   h->server->header_timeout_ns);
+        st_conn_set_deadline(&h->conn,
+                             st_loop_now(h->server->net->loop) + h->server->header_timeout_ns);
     }
 }
 
@@ -637,8 +654,7 @@ void st_http1_accept(struct st_http_server *server, int fd, const struct st_peer
     TAILQ_INSERT_TAIL(&server->sessions, h, link);
     server->conns.open++;
     st_conn_open(&h->conn, server->net, fd, &st_conn_plain, &http1_proto, server->write_timeout_ns);
-    st_conn_set_deadline_earlier(&h->conn,
-                                 st_loop_now(server->net->loop) + server->idle_timeout_ns);
+    st_conn_set_deadline(&h->conn, st_loop_now(server->net->loop) + server->idle_timeout_ns);
 }
 
 /* The body of h->cur got its memory. */
@@ -694,7 +710,7 @@ void st_http_server_drain(struct st_http_server *server, bool close_idle)
         if (h->served)
             st_conn_close(&h->conn);
         else
-            st_conn_set_deadline_earlier(&h->conn, now + FRESH_GRACE_MS * ST_MSEC);
+            st_conn_set_deadline(&h->conn, now + FRESH_GRACE_MS * ST_MSEC);
     }
 }
 

@@ -38,7 +38,10 @@ struct st_http_server {
     bool closing; /* drain: replies carry Connection: close, idle connections are closed */
     TAILQ_HEAD(, st_http1) sessions;
     void (*on_closed)(struct st_http_server *s); /* a descriptor is free again; may be NULL */
-    st_metric bad_requests;
+    struct {
+        st_metric bad, big, late,
+            memory; /* requests refused here: 400 and 501, 413 to 431, 408, 503 */
+    } refused;
 };
 
 struct st_http1 {

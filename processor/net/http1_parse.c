@@ -443,12 +443,12 @@ bool st_http1_reserve_body(struct st_http1 *h)
         size = 2 * old->size;
     if (x->content_left != UINT64_MAX && size > x->body.len + x->content_left)
         size = x->body.len + (size_t)x->content_left;
-    region = st_body_region_try_new(h->server->net->bodies, size);
+    region = old != NULL ? st_body_region_try_grow(old, size)
+                         : st_body_region_try_new(h->server->net->bodies, size);
     if (region == NULL)
         return false;
-    if (x->body.len > 0)
+    if (old == NULL && x->body.len > 0)
         memcpy(region->base, x->body.ptr, x->body.len);
-    st_buf_drop(&x->body_owner);
     x->body_owner = (struct st_buf){region, 0, x->body.len};
     x->body.ptr = region->base;
     return true;

@@ -84,21 +84,54 @@ static void body_region_release(struct st_region *r)
     free(b);
 }
 
-struct st_region *st_body_region_try_new(struct st_body_budget *budget, size_t size)
+static bool budget_take(struct st_body_budget *b, size_t n)
 {
-    uint64_t used = atomic_fetch_add_explicit(&budget->used, size, memory_order_relaxed);
-    struct body_region *b = NULL;
+    uint64_t used = atomic_fetch_add_explicit(&b->used, n, memory_order_relaxed);
 
-    if (used <= budget->limit && size <= budget->limit - used && size <= SIZE_MAX - sizeof *b)
-        b = st_try_malloc(sizeof *b + size);
-    if (b == NULL) {
-        atomic_fetch_sub_explicit(&budget->used, size, memory_order_relaxed);
+    if (used <= b->limit && n <= b->limit - used)
+        return true;
+    atomic_fetch_sub_explicit(&b->used, n, memory_order_relaxed);
+    return false;
+}
+
+/* b with room for size bytes that are charged already; NULL gives the charge of n back. */
+static struct body_region *body_region_alloc(struct body_region *b, struct st_body_budget *budget,
+                                             size_t size, size_t n)
+{
+    struct body_region *next = st_try_realloc(b, sizeof *b + size);
+
+    if (next == NULL) {
+        atomic_fetch_sub_explicit(&budget->used, n, memory_order_relaxed);
         return NULL;
     }
+    next->region.base = (char *)(next + 1);
+    next->region.size = size;
+    return next;
+}
+
+struct st_region *st_body_region_try_new(struct st_body_budget *budget, size_t size)
+{
+    struct body_region *b;
+
+    if (!budget_take(budget, size))
+        return NULL;
+    b = body_region_alloc(NULL, budget, size, size);
+    if (b == NULL)
+        return NULL;
     atomic_init(&b->region.refs, 1);
-    b->region.base = (char *)(b + 1);
-    b->region.size = size;
     b->region.release = body_region_release;
     b->budget = budget;
     return &b->region;
+}
+
+struct st_region *st_body_region_try_grow(struct st_region *r, size_t size)
+{
+    struct body_region *b = ST_CONTAINER_OF(r, struct body_region, region);
+    size_t more = size - r->size;
+
+    ST_ASSERT(size >= r->size && st_region_is_sole(r));
+    if (!budget_take(b->budget, more))
+        return NULL;
+    b = body_region_alloc(b, b->budget, size, more);
+    return b != NULL ? &b->region : NULL;
 }

@@ -72,4 +72,8 @@ static inline struct st_slice st_net_prefix(struct st_net *net)
  * NULL when the budget is used up or memory is out. Any thread. */
 struct st_region *st_body_region_try_new(struct st_body_budget *budget, size_t size);
 
+/* The same bytes in a larger region, of which only the growth is charged; the caller has the only
+ * reference, and `r` is gone. NULL: `r` is as it was. */
+struct st_region *st_body_region_try_grow(struct st_region *r, size_t size);
+
 #endif

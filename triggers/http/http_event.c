@@ -233,6 +233,31 @@ static void set_type(struct http_event *he, const struct st_result *result,
             st_slice_of(he->ev.trigger->processor->runtime->kind->default_content_type);
 }
 
+/* Bytes of the event, or static ones: they stay while the event does. */
+struct event_region {
+    struct st_region region;
+    struct st_event *ev;
+};
+
+static void event_region_release(struct st_region *r)
+{
+    st_event_unref(ST_CONTAINER_OF(r, struct event_region, region)->ev);
+}
+
+/* A large body is not copied: its event lives until the last byte has left. */
+static struct st_buf lend_body(struct st_event *ev, struct st_slice body)
+{
+    struct event_region *er = st_arena_alloc(&ev->arena, sizeof *er);
+
+    atomic_init(&er->region.refs, 1);
+    er->region.base = (char *)(uintptr_t)body.ptr;
+    er->region.size = body.len;
+    er->region.release = event_region_release;
+    er->ev = ev;
+    st_event_ref(ev);
+    return (struct st_buf){&er->region, 0, body.len};
+}
+
 static bool lies_in(struct st_slice part, const struct st_buf *whole)
 {
     const char *base = st_buf_data(whole);
@@ -243,6 +268,7 @@ static bool lies_in(struct st_slice part, const struct st_buf *whole)
 void http_complete(struct st_event *ev, const struct st_result *result)
 {
     struct http_event *he = event_of(ev);
+    struct st_buf lent = {0};
     struct st_http_response r;
     struct st_header retry;
     char seconds[16];
@@ -269,7 +295,12 @@ void http_complete(struct st_event *ev, const struct st_result *result)
         r.headers = &retry;
         r.header_count = 1;
     }
+    if (st_unlikely(r.body.len > ST_OUTQ_COPY_MAX && r.body_owner->region == NULL)) {
+        lent = lend_body(ev, r.body);
+        r.body_owner = &lent;
+    }
     wait_turn(he, st_exchange_respond(&he->x, &r));
+    st_buf_drop(&lent);
 }
 
 void http_stream_head(struct st_event *ev, const struct st_result *head)

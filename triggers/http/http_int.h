@@ -32,9 +32,10 @@ struct http_loop {
 
 struct http_trigger {
     struct st_trigger base;
-    struct http_loop *loops; /* by loop index */
-    char address[300];       /* to listen on; with the port that the first loop got */
-    int unix_fd;             /* shared by all loops, or -1 */
+    struct http_loop *loops;  /* by loop index */
+    char address[300];        /* to listen on; with the port that the first loop got */
+    st_metric bad, big, late; /* refused requests; body memory is the trigger's no_memory */
+    int unix_fd;              /* shared by all loops, or -1 */
 };
 
 /* Event, exchange and their first memory in one object of a slab. */

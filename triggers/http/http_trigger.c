@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -45,24 +46,32 @@ static const struct st_option attributes[] = {
      .type = ST_OPT_DURATION,
      .offset = AT(header_timeout_ns),
      .value = "10s",
+     .min = ST_MSEC,
+     .max = INFINITY,
      .help = "From the first byte of a request to the end of its headers.",
      .example = "10s"},
     {.name = "bodyTimeout",
      .type = ST_OPT_DURATION,
      .offset = AT(body_timeout_ns),
      .value = "30s",
+     .min = ST_MSEC,
+     .max = INFINITY,
      .help = "Longest time without a byte while a body is received.",
      .example = "30s"},
     {.name = "idleTimeout",
      .type = ST_OPT_DURATION,
      .offset = AT(idle_timeout_ns),
      .value = "75s",
+     .min = ST_MSEC,
+     .max = INFINITY,
      .help = "How long a connection may be idle between requests.",
      .example = "75s"},
     {.name = "writeTimeout",
      .type = ST_OPT_DURATION,
      .offset = AT(write_timeout_ns),
      .value = "30s",
+     .min = ST_MSEC,
+     .max = INFINITY,
      .help = "Longest time without a byte taken by a client that is being answered.",
      .example = "30s"},
     {.name = "reduceMemoryUsage",
@@ -108,6 +117,9 @@ static int http_init(struct st_trigger *t, struct st_error *err)
     if ((size_t)snprintf(ht->address, sizeof ht->address, "%s", url) >= sizeof ht->address)
         return st_error_set(err, ST_ERR_INVALID, "trigger %s: url is too long", t->name);
     ht->unix_fd = -1;
+    ht->bad = st_trigger_rejected_metric(t, "bad_request");
+    ht->big = st_trigger_rejected_metric(t, "too_large");
+    ht->late = st_trigger_rejected_metric(t, "request_timeout");
     ht->loops = calloc(t->processor->loop_count, sizeof *ht->loops);
     ST_ASSERT(ht->loops != NULL);
     return ST_OK;
@@ -208,6 +220,7 @@ static int http_open(struct st_trigger *t, struct st_loop *loop, struct st_error
         .write_timeout_ns = a->write_timeout_ns,
         .conns = {.max = connection_share(ht)},
         .on_closed = connection_closed,
+        .refused = {ht->bad, ht->big, ht->late, t->metrics.no_memory},
     };
     TAILQ_INIT(&hl->server.sessions);
     st_listener_open(&hl->listener, st_net_of(loop), fd, accepted, hl);
