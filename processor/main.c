@@ -1,4 +1,4 @@
-/* The command line: `stator run`, `slots` and `version`. */
+/* The command line: its commands, their options and what wrong usage is told. */
 #include <argp.h>
 #include <jansson.h>
 #include <stdarg.h>
@@ -8,6 +8,7 @@
 
 #include "processor/config/config.h"
 #include "processor/config/names.h"
+#include "processor/core/alloc.h"
 #include "processor/processor.h"
 #include "processor/slot.h"
 #include "processor/trigger.h"
@@ -23,6 +24,7 @@ enum {
     OPT_LOOPS,
     OPT_WORKERS,
     OPT_JSON,
+    OPT_STRICT,
     OPT_HELP
 };
 
@@ -30,6 +32,8 @@ enum {
 struct options {
     struct st_config_args config;
     bool json;
+    const char **words; /* arguments of a command that takes several */
+    size_t word_count;
 };
 
 struct command {
@@ -38,6 +42,7 @@ struct command {
     const struct argp argp;
     int (*run)(const struct options *options);
     bool takes_target;
+    const char *takes_words; /* what they are: of such a command, at least one is needed */
 };
 
 /* ---- wrong usage: one line, exit 2 ---- */
@@ -124,16 +129,27 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     case OPT_JSON:
         parse->options->json = true;
         return 0;
+    case OPT_STRICT:
+        config->strict = true;
+        return 0;
     case OPT_HELP:
         argp_help(&c->argp, stdout, ARGP_HELP_LONG | ARGP_HELP_USAGE | ARGP_HELP_DOC, state->name);
         exit(EXIT_SUCCESS);
     case ARGP_KEY_ARG:
+        if (c->takes_words != NULL) {
+            parse->options->words[parse->options->word_count++] = arg;
+            return 0;
+        }
         if (!c->takes_target)
             fail_usage(c, "%s takes no argument, found \"%s\"", c->name, arg);
         if (config->target != NULL)
             fail_usage(c, "%s takes one argument, found \"%s\" and \"%s\"", c->name, config->target,
                        arg);
         config->target = arg;
+        return 0;
+    case ARGP_KEY_NO_ARGS:
+        if (c->takes_words != NULL)
+            fail_usage(c, "%s needs %s", c->name, c->takes_words);
         return 0;
     case ARGP_KEY_ERROR:
         fail_option(c, state);
@@ -152,6 +168,20 @@ static int run_run(const struct options *options)
     rc = st_processor_run(&config);
     st_config_free(&config);
     return rc;
+}
+
+/* Every file, whatever is wrong with those before it. */
+static int run_check(const struct options *options)
+{
+    int status = EXIT_SUCCESS;
+
+    for (size_t i = 0; i < options->word_count; i++) {
+        if (st_config_check(options->words[i], options->config.strict) == 0)
+            printf("%s: ok\n", options->words[i]);
+        else
+            status = EXIT_FAILURE;
+    }
+    return status;
 }
 
 static int run_version(const struct options *options)
@@ -274,6 +304,13 @@ static const struct argp_option run_options[] = {
     {"port", OPT_PORT, "N", 0, "Port of the http trigger", 0},
     {"loops", OPT_LOOPS, "N", 0, "I/O loops; by default one for each CPU of the limit", 0},
     {"workers", OPT_WORKERS, "N", 0, "Workers of each trigger", 0},
+    {"strict", OPT_STRICT, NULL, 0, "Refuse unknown keys in the configuration", 0},
+    HELP_OPTION,
+    {0},
+};
+
+static const struct argp_option check_options[] = {
+    {"strict", OPT_STRICT, NULL, 0, "Unknown keys are faults too", 0},
     HELP_OPTION,
     {0},
 };
@@ -290,7 +327,7 @@ static const struct argp_option version_options[] = {HELP_OPTION, {0}};
 static const struct command commands[] = {
     {.name = "run",
      .synopsis = "run [DIR|FILE] [--config FILE] [--platform-config FILE] [--port N] [--loops N] "
-                 "[--workers N]",
+                 "[--workers N] [--strict]",
      .argp = {run_options, parse_option, "[DIR|FILE]",
               "Serve a function until SIGTERM.\v"
               "DIR holds function.yaml and the handler; FILE is a configuration (.yaml) or a "
@@ -299,6 +336,15 @@ static const struct command commands[] = {
               NULL, NULL, NULL},
      .run = run_run,
      .takes_target = true},
+    {.name = "check",
+     .synopsis = "check [--strict] FILE...",
+     .argp = {check_options, parse_option, "FILE...",
+              "Check configurations and start nothing.\v"
+              "FILE is a function.yaml, a platform.yaml, or a directory with a function.yaml. All "
+              "faults are shown at once; the status is 0 when there are none, otherwise 1.",
+              NULL, NULL, NULL},
+     .run = run_check,
+     .takes_words = "a file"},
     {.name = "slots",
      .synopsis = "slots [--config FILE] [--json]",
      .argp = {slots_options, parse_option, "",
@@ -315,6 +361,7 @@ static const struct command commands[] = {
 static const char main_help[] = "Usage: stator COMMAND [OPTION...]\n"
                                 "\n"
                                 "  run [DIR|FILE]   serve a function until SIGTERM\n"
+                                "  check FILE...    check configurations, start nothing\n"
                                 "  slots            show CPUs, memory and the slots of workers\n"
                                 "  version          show version, commit, build and handler ABI\n"
                                 "\n"
@@ -340,6 +387,7 @@ int main(int argc, char **argv)
     struct options options = {.json = false};
     struct parse parse = {.options = &options};
     char name[64];
+    int status;
 
     if (argc < 2)
         fail_usage(NULL, "a command is missing");
@@ -350,11 +398,14 @@ int main(int argc, char **argv)
     }
     parse.command =
         strcmp(argv[1], "--version") == 0 ? find_command("version") : find_command(argv[1]);
+    options.words = st_calloc((size_t)argc, sizeof(options.words[0]));
     /* argp names the program by argv[0] in its help. */
     snprintf(name, sizeof(name), "stator %s", parse.command->name);
     argv[1] = name;
     if (argp_parse(&parse.command->argp, argc - 1, argv + 1, ARGP_NO_ERRS | ARGP_NO_HELP, NULL,
                    &parse) != 0)
         fail_usage(parse.command, "%s: wrong usage", parse.command->name);
-    return parse.command->run(&options);
+    status = parse.command->run(&options);
+    free(options.words);
+    return status;
 }

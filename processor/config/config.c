@@ -5,9 +5,22 @@
 #include "processor/config/schema.h"
 #include "processor/registry.h"
 
+static const struct st_config_env *real_env(struct st_config_env *env)
+{
+    *env = (struct st_config_env){st_trigger_kinds, st_runtime_kinds, "", stderr};
+    return env;
+}
+
 int st_config_load(struct st_config *out, const struct st_config_args *args)
 {
-    struct st_config_env env = {st_trigger_kinds, st_runtime_kinds, "", stderr};
+    struct st_config_env env;
 
-    return st_config_load_env(out, args, &env);
+    return st_config_load_env(out, args, real_env(&env));
+}
+
+int st_config_check(const char *file, bool strict)
+{
+    struct st_config_env env;
+
+    return st_config_check_env(file, strict, real_env(&env));
 }

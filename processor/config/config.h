@@ -85,6 +85,7 @@ struct st_config_args {
     const char *target; /* DIR or FILE argument of `run` */
     const char *config, *platform_config;
     int64_t port, loops, workers;
+    bool strict; /* unknown keys are errors */
 };
 
 /* Reads, checks and completes everything. On failure returns a negative code, all faults have been
@@ -92,5 +93,10 @@ struct st_config_args {
  */
 int st_config_load(struct st_config *out, const struct st_config_args *args) ST_MUST_CHECK;
 void st_config_free(struct st_config *config);
+
+/* Reads and checks one file, or the function.yaml of a directory, and starts nothing. A file that
+ * has a platform's keys and none of a function's is read as a platform.yaml. Faults and warnings go
+ * to stderr; 0, or a negative code when there was a fault. */
+int st_config_check(const char *file, bool strict) ST_MUST_CHECK;
 
 #endif

@@ -59,23 +59,35 @@ static int by_place(const void *left, const void *right)
     return a->order < b->order ? -1 : 1;
 }
 
+static bool same(const struct st_diag_item *a, const struct st_diag_item *b)
+{
+    return a->at.file == b->at.file && a->at.line == b->at.line && a->at.column == b->at.column &&
+           a->warning == b->warning && strcmp(a->text, b->text) == 0;
+}
+
+static void show(FILE *out, const struct st_diag_item *item)
+{
+    const char *label = item->warning ? "warning: " : "";
+
+    if (item->at.file == NULL)
+        fprintf(out, "stator: %s%s\n", label, item->text);
+    else if (item->at.line == 0)
+        fprintf(out, "%s: %s%s\n", item->at.file, label, item->text);
+    else
+        fprintf(out, "%s:%u:%u: %s%s\n", item->at.file, item->at.line, item->at.column, label,
+                item->text);
+}
+
 void st_diag_flush(struct st_diag *diag)
 {
     if (diag->count > 1)
         qsort(diag->items, diag->count, sizeof(diag->items[0]), by_place);
     for (size_t i = 0; i < diag->count; i++) {
-        const struct st_diag_item *item = &diag->items[i];
-        const char *label = item->warning ? "warning: " : "";
-
-        if (item->at.file == NULL)
-            fprintf(diag->out, "stator: %s%s\n", label, item->text);
-        else if (item->at.line == 0)
-            fprintf(diag->out, "%s: %s%s\n", item->at.file, label, item->text);
-        else
-            fprintf(diag->out, "%s:%u:%u: %s%s\n", item->at.file, item->at.line, item->at.column,
-                    label, item->text);
-        free(item->text);
+        if (i == 0 || !same(&diag->items[i - 1], &diag->items[i]))
+            show(diag->out, &diag->items[i]);
     }
+    for (size_t i = 0; i < diag->count; i++)
+        free(diag->items[i].text);
     fflush(diag->out);
     free(diag->items);
     diag->items = NULL;

@@ -14,6 +14,7 @@ struct st_diag {
     struct st_diag_item *items;
     size_t count, room;
     unsigned errors; /* in all, shown or not */
+    bool strict;     /* an unknown key is an error; set after st_diag_init */
 };
 
 /* Where something was found; file NULL: the command line or the system, line 0: the whole file. */

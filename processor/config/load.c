@@ -268,6 +268,7 @@ int st_config_load_env(struct st_config *out, const struct st_config_args *args,
     l.mem = st_config_memory_new();
     out->memory = l.mem;
     st_diag_init(&l.diag, env->out);
+    l.diag.strict = args->strict;
     /* Both files are read whatever is wrong with the other, the function's last: its log level
      * wins. */
     platform_rc = load_platform(&l);
@@ -280,6 +281,69 @@ int st_config_load_env(struct st_config *out, const struct st_config_args *args,
     st_diag_flush(&l.diag);
     if (rc != 0)
         st_config_free(out);
+    return rc;
+}
+
+/* ---- one file by itself ---- */
+
+static bool has_key(struct st_pairs pairs, const char *name)
+{
+    for (size_t i = 0; i < pairs.count; i++) {
+        if (st_slice_ieq(pairs.items[i].key, st_slice_of(name)))
+            return true;
+    }
+    return false;
+}
+
+/* A key of platform.yaml and none that a function must have. */
+static bool is_platform(struct st_document *doc)
+{
+    struct st_node root = st_document_root(doc);
+    struct st_pairs pairs;
+
+    if (st_node_kind(root) != ST_NODE_MAP || st_document_pairs(doc, root, &pairs) != 0 ||
+        has_key(pairs, "spec") || has_key(pairs, "metadata"))
+        return false;
+    for (const struct st_option *row = st_platform_table; row->name != NULL; row++) {
+        if (strcmp(row->name, "kind") != 0 && has_key(pairs, row->name))
+            return true;
+    }
+    return false;
+}
+
+static int check_file(struct load *l, const char *file)
+{
+    struct st_document doc;
+    int level, rc = st_document_open(&doc, file, l->mem, &l->diag);
+
+    if (rc != 0)
+        return rc;
+    if (is_platform(&doc))
+        rc = st_platform_read(&l->out->platform, &doc);
+    else
+        rc = st_function_read(&l->out->function, &doc, l->env, &level);
+    st_document_close(&doc);
+    return rc;
+}
+
+int st_config_check_env(const char *file, bool strict, const struct st_config_env *env)
+{
+    struct st_config config = {.file = ""};
+    struct load l = {.out = &config, .env = env, .mem = st_config_memory_new()};
+    const struct st_runtime_kind *runtime = runtime_of_file(&l, file);
+    int rc;
+
+    config.memory = l.mem;
+    st_diag_init(&l.diag, env->out);
+    l.diag.strict = strict;
+    if (is_directory(file))
+        rc = check_file(&l, st_config_printf(l.mem, "%s/function.yaml", file));
+    else if (runtime != NULL)
+        rc = load_handler(&l, file, runtime);
+    else
+        rc = check_file(&l, file);
+    st_diag_flush(&l.diag);
+    st_config_free(&config);
     return rc;
 }
 

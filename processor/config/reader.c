@@ -318,7 +318,7 @@ static const struct st_option *row_of(const struct st_option *table, struct st_s
     return folded;
 }
 
-static void warn_unknown(struct st_reader *r, const struct st_option *table,
+static void tell_unknown(struct st_reader *r, const struct st_option *table,
                          const struct st_pair *pair, const struct st_path *path)
 {
     struct st_nearest nearest;
@@ -326,7 +326,12 @@ static void warn_unknown(struct st_reader *r, const struct st_option *table,
     st_nearest_init(&nearest, pair->key);
     for (; table->name != NULL; table++)
         st_nearest_try(&nearest, table->name);
-    if (nearest.name != NULL)
+    if (r->diag->strict && nearest.name != NULL)
+        st_diag_error(r->diag, place_of(r, pair->key_node), "%s: unknown key, did you mean \"%s\"?",
+                      path_text(r, path), nearest.name);
+    else if (r->diag->strict)
+        st_diag_error(r->diag, place_of(r, pair->key_node), "%s: unknown key", path_text(r, path));
+    else if (nearest.name != NULL)
         st_diag_warn(r->diag, place_of(r, pair->key_node),
                      "%s: unknown key, did you mean \"%s\"? It is ignored", path_text(r, path),
                      nearest.name);
@@ -379,7 +384,7 @@ static void fill(struct st_reader *r, const struct st_option *table, void *base,
         size_t index = row != NULL ? (size_t)(row - table) : 0;
 
         if (row == NULL) {
-            warn_unknown(r, table, pair, &at);
+            tell_unknown(r, table, pair, &at);
             continue;
         }
         ST_ASSERT(index < ST_READER_MAX_ROWS);

@@ -21,6 +21,10 @@ struct st_config_env {
 int st_config_load_env(struct st_config *out, const struct st_config_args *args,
                        const struct st_config_env *env) ST_MUST_CHECK;
 
+/* As st_config_check. */
+int st_config_check_env(const char *file, bool strict,
+                        const struct st_config_env *env) ST_MUST_CHECK;
+
 /* The top level of the two files. */
 extern const struct st_option st_function_table[];
 extern const struct st_option st_platform_table[];

@@ -34,12 +34,13 @@ def test_help(args):
     """Every command is named."""
     done = stator(*args)
     assert done.returncode == 0 and done.stderr == ""
-    for command in ("run", "slots", "version"):
+    for command in ("run", "check", "slots", "version"):
         assert re.search(rf"^  {command}\b", done.stdout, re.M)
 
 
 @pytest.mark.parametrize("command, options", [
-    ("run", ["--config", "--platform-config", "--port", "--loops", "--workers"]),
+    ("run", ["--config", "--platform-config", "--port", "--loops", "--workers", "--strict"]),
+    ("check", ["--strict"]),
     ("slots", ["--config", "--json"]),
     ("version", []),
 ])
@@ -117,6 +118,9 @@ def test_slots_one_cpu():
     (["slots", "here"], 'slots takes no argument, found "here"'),
     (["slots", "--json=yes"], "--json takes no value"),
     (["version", "--port", "1"], "there is no option --port"),
+    (["check"], "check needs a file"),
+    (["check", "--strict"], "check needs a file"),
+    (["check", "--stritc", "f.yaml"], "there is no option --stritc, did you mean --strict"),
 ])
 def test_wrong_usage(args, says):
     """Exit 2, and one line on stderr that says what is wrong and what to type."""
@@ -138,7 +142,7 @@ def test_faults_of_a_file(tmp_path):
         "  eventTimeout: 5\n"
         "  triggers:\n"
         "    web: {kind: http, numWorkers: -1}\n"
-        "    often: {kind: cron}\n")
+        "    often: {kind: nats}\n")
     done = stator("run", ".", cwd=tmp_path)
     assert done.returncode == 1 and done.stdout == ""
     lines = done.stderr.splitlines()
@@ -146,7 +150,7 @@ def test_faults_of_a_file(tmp_path):
                         'duration of at least 1ns, for example "5s"')
     assert lines[1].startswith("./function.yaml:5:35: spec.triggers.web.numWorkers: found the "
                                "number -1, expected a whole number from 0 to 100000")
-    assert lines[2].startswith('./function.yaml:6:19: spec.triggers.often.kind: found "cron", '
+    assert lines[2].startswith('./function.yaml:6:19: spec.triggers.often.kind: found "nats", '
                                "which is not supported by this build yet")
     assert len(lines) == 3
 
@@ -182,6 +186,57 @@ def test_missing_handler(tmp_path):
     done = stator("run", str(tmp_path))
     assert done.returncode == 1
     assert "gone.so" in done.stdout + done.stderr
+
+
+# ---- check ----
+
+GOOD = "spec: {runtime: native, handler: hello.so}\n"
+UNKNOWN = "spec: {runtime: native, handlr: hello.so}\n"
+PLATFORM = "logger: {system: [{level: info, sink: stdout}]}\n"
+
+
+def test_check(tmp_path):
+    """A function's file, its folder, a platform's; what was fine is named."""
+    (tmp_path / "function.yaml").write_text(GOOD)
+    (tmp_path / "platform.yaml").write_text(PLATFORM)
+    done = stator("check", "function.yaml", ".", "platform.yaml", cwd=tmp_path)
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout == "function.yaml: ok\n.: ok\nplatform.yaml: ok\n"
+
+
+def test_check_faults(tmp_path):
+    """Every file is looked at; a platform's keys are known by themselves."""
+    (tmp_path / "a.yaml").write_text("spec: {runtime: native, eventTimeout: 5, version: x}\n")
+    (tmp_path / "b.yaml").write_text(GOOD)
+    (tmp_path / "c.yaml").write_text("webAdmin: {enabled: 5}\n")
+    done = stator("check", "a.yaml", "b.yaml", "c.yaml", "gone.yaml", cwd=tmp_path)
+    assert done.returncode == 1 and done.stdout == "b.yaml: ok\n"
+    places = [line.split(" ")[0] for line in done.stderr.splitlines()]
+    assert places == ["a.yaml:1:39:", "a.yaml:1:51:", "c.yaml:1:21:", "gone.yaml:"]
+
+
+@pytest.mark.parametrize("text, place", [
+    (UNKNOWN, '1:25: spec.handlr: unknown key, did you mean "handler"?'),
+    ("spec: {runtime: native, zzzzzzz: 1}\n", "1:25: spec.zzzzzzz: unknown key"),
+    ("webAdmin: {enabld: yes}\n", '1:12: webAdmin.enabld: unknown key, did you mean "enabled"?'),
+])
+def test_strict(tmp_path, text, place):
+    """An unknown key is a warning, and a fault under --strict."""
+    (tmp_path / "f.yaml").write_text(text)
+    done = stator("check", "f.yaml", cwd=tmp_path)
+    assert done.returncode == 0 and done.stderr.startswith("f.yaml:" + place.split(" ", 1)[0])
+    assert " warning: " in done.stderr
+    done = stator("check", "--strict", "f.yaml", cwd=tmp_path)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr == f"f.yaml:{place}\n"
+
+
+def test_run_strict(tmp_path):
+    """The same for `run`: nothing starts."""
+    (tmp_path / "function.yaml").write_text(UNKNOWN)
+    done = stator("run", "--strict", ".", cwd=tmp_path)
+    assert done.returncode == 1 and done.stdout == ""
+    assert "unknown key" in done.stderr
 
 
 # ---- running ----
