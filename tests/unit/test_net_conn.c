@@ -408,7 +408,7 @@ static void at_ms(uint64_t ms, bool earlier)
     uint64_t at = ms != 0 ? st_loop_now(&rig.loop) + ms * ST_MSEC : 0;
 
     if (earlier)
-        st_conn_set_deadline_earlier(&thing->c, at);
+        st_conn_set_deadline(&thing->c, at);
     else
         st_conn_set_deadline(&thing->c, at);
 }
