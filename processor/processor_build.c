@@ -8,6 +8,7 @@
 #include "processor/admin/admin.h"
 #include "processor/core/log.h"
 #include "processor/core/metrics.h"
+#include "processor/core/process.h"
 #include "processor/deferred.h"
 #include "processor/labels.h"
 #include "processor/pool.h"
@@ -300,6 +301,7 @@ static void register_own(struct st_processor *p)
 {
     struct st_labels labels;
 
+    st_process_register();
     st_labels_own(&labels, p, NULL);
     st_metric_register_fn(ST_METRIC_BODY_BYTES, labels.items, body_bytes, p);
     st_metric_register_fn(ST_METRIC_LOGS_DROPPED, labels.items, logs_dropped, NULL);

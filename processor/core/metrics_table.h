@@ -47,6 +47,14 @@
     X(LOGS_DROPPED, "stator_logs_dropped_total", ST_COUNTER, 1, "Log records that found a full ring") \
     X(SLOT_INFO, "stator_slot_info", ST_GAUGE, 1, "1 for each slot, its binding in the labels") \
     X(READY_SECONDS, "stator_ready_seconds", ST_GAUGE, 1000, "From the process's start to readiness") \
+    X(PROCESS_CPU, "process_cpu_seconds_total", ST_COUNTER, 1, \
+      "CPU time of the process, user and system") \
+    X(PROCESS_RESIDENT, "process_resident_memory_bytes", ST_GAUGE, 1, "Resident memory") \
+    X(PROCESS_VIRTUAL, "process_virtual_memory_bytes", ST_GAUGE, 1, "Virtual memory") \
+    X(PROCESS_OPEN_FDS, "process_open_fds", ST_GAUGE, 1, "Open file descriptors") \
+    X(PROCESS_MAX_FDS, "process_max_fds", ST_GAUGE, 1, "Limit of open file descriptors") \
+    X(PROCESS_START, "process_start_time_seconds", ST_GAUGE, 1, \
+      "When the process started, since the epoch") \
     X(BUILD_INFO, "stator_build_info", ST_GAUGE, 1, "1, the build in the labels")
 /* clang-format on */
 
