@@ -98,8 +98,10 @@ static bool budget_take(struct st_body_budget *b, size_t n)
 static struct body_region *body_region_alloc(struct body_region *b, struct st_body_budget *budget,
                                              size_t size, size_t n)
 {
-    struct body_region *next = st_try_realloc(b, sizeof *b + size);
+    struct body_region *next = NULL;
 
+    if (size <= SIZE_MAX - sizeof *b)
+        next = st_try_realloc(b, sizeof *b + size);
     if (next == NULL) {
         atomic_fetch_sub_explicit(&budget->used, n, memory_order_relaxed);
         return NULL;

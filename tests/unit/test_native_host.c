@@ -4,6 +4,7 @@
 #include "processor/core/alloc.h"
 #include "processor/core/clock.h"
 #include "processor/core/loop.h"
+#include "processor/pool.h"
 #include "processor/processor.h"
 #include "processor/trigger.h"
 #include "runtimes/native/native_int.h"
@@ -45,8 +46,12 @@ static void count_release(struct st_event *ev)
 static const struct st_trigger_kind kind = {
     .name = "test", .complete = keep, .release = count_release};
 
-static struct st_trigger trigger = {
-    .kind = &kind, .name = "test", .processor = &processor, .loops = &trigger_loop};
+static struct st_pool pool; /* for its metrics */
+static struct st_trigger trigger = {.kind = &kind,
+                                    .name = "test",
+                                    .processor = &processor,
+                                    .pool = &pool,
+                                    .loops = &trigger_loop};
 
 /* An event as a handler of a worker thread sees it. */
 static stator_event *begin(void)
