@@ -25,13 +25,14 @@ enum {
     OPT_WORKERS,
     OPT_JSON,
     OPT_STRICT,
+    OPT_MARKDOWN,
     OPT_HELP
 };
 
 /* What a command line asks for. */
 struct options {
     struct st_config_args config;
-    bool json;
+    bool json, markdown;
     const char **words; /* arguments of a command that takes several */
     size_t word_count;
 };
@@ -99,6 +100,8 @@ ST_NORETURN static void fail_option(const struct command *c, const struct argp_s
 
 /* ---- commands ---- */
 
+static const struct command *find_command(const char *name);
+
 struct parse {
     const struct command *command;
     struct options *options;
@@ -128,6 +131,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         return 0;
     case OPT_JSON:
         parse->options->json = true;
+        return 0;
+    case OPT_MARKDOWN:
+        parse->options->markdown = true;
         return 0;
     case OPT_STRICT:
         config->strict = true;
@@ -182,6 +188,27 @@ static int run_check(const struct options *options)
             status = EXIT_FAILURE;
     }
     return status;
+}
+
+static int run_schema(const struct options *options)
+{
+    const char *target = options->config.target;
+    enum st_schema which = ST_SCHEMA_MARKDOWN;
+    char *text;
+
+    if (!options->markdown) {
+        const struct command *c = find_command("schema");
+
+        if (target == NULL)
+            fail_usage(c, "schema needs the name of a file");
+        if (strcmp(target, "function") != 0 && strcmp(target, "platform") != 0)
+            fail_usage(c, "schema takes function or platform, found \"%s\"", target);
+        which = strcmp(target, "function") == 0 ? ST_SCHEMA_FUNCTION : ST_SCHEMA_PLATFORM;
+    }
+    text = st_config_schema(which);
+    puts(text);
+    free(text);
+    return EXIT_SUCCESS;
 }
 
 static int run_version(const struct options *options)
@@ -315,6 +342,12 @@ static const struct argp_option check_options[] = {
     {0},
 };
 
+static const struct argp_option schema_options[] = {
+    {"markdown", OPT_MARKDOWN, NULL, OPTION_HIDDEN, "Print the reference of the documentation", 0},
+    HELP_OPTION,
+    {0},
+};
+
 static const struct argp_option slots_options[] = {
     {"config", OPT_CONFIG, "FILE", 0, "Plan the slots of this function's workers", 0},
     {"json", OPT_JSON, NULL, 0, "Print JSON", 0},
@@ -345,6 +378,13 @@ static const struct command commands[] = {
               NULL, NULL, NULL},
      .run = run_check,
      .takes_words = "a file"},
+    {.name = "schema",
+     .synopsis = "schema function|platform",
+     .argp = {schema_options, parse_option, "function|platform",
+              "Print the JSON Schema (2020-12) of function.yaml or of platform.yaml.", NULL, NULL,
+              NULL},
+     .run = run_schema,
+     .takes_target = true},
     {.name = "slots",
      .synopsis = "slots [--config FILE] [--json]",
      .argp = {slots_options, parse_option, "",
@@ -358,14 +398,16 @@ static const struct command commands[] = {
      .run = run_version},
 };
 
-static const char main_help[] = "Usage: stator COMMAND [OPTION...]\n"
-                                "\n"
-                                "  run [DIR|FILE]   serve a function until SIGTERM\n"
-                                "  check FILE...    check configurations, start nothing\n"
-                                "  slots            show CPUs, memory and the slots of workers\n"
-                                "  version          show version, commit, build and handler ABI\n"
-                                "\n"
-                                "stator COMMAND --help shows the options of a command.\n";
+static const char main_help[] =
+    "Usage: stator COMMAND [OPTION...]\n"
+    "\n"
+    "  run [DIR|FILE]   serve a function until SIGTERM\n"
+    "  check FILE...    check configurations, start nothing\n"
+    "  schema NAME      print the JSON Schema of function.yaml or platform.yaml\n"
+    "  slots            show CPUs, memory and the slots of workers\n"
+    "  version          show version, commit, build and handler ABI\n"
+    "\n"
+    "stator COMMAND --help shows the options of a command.\n";
 
 static const struct command *find_command(const char *name)
 {

@@ -24,3 +24,11 @@ int st_config_check(const char *file, bool strict)
 
     return st_config_check_env(file, strict, real_env(&env));
 }
+
+char *st_config_schema(enum st_schema which)
+{
+    struct st_config_env env;
+
+    real_env(&env);
+    return which == ST_SCHEMA_MARKDOWN ? st_markdown_reference(&env) : st_json_schema(which, &env);
+}

@@ -99,4 +99,9 @@ void st_config_free(struct st_config *config);
  * to stderr; 0, or a negative code when there was a fault. */
 int st_config_check(const char *file, bool strict) ST_MUST_CHECK;
 
+/* What there is to configure, written from the same tables: a JSON Schema (2020-12) of one of the
+ * files, or the reference in docs/configuration.md. The text is the caller's to free. */
+enum st_schema { ST_SCHEMA_FUNCTION, ST_SCHEMA_PLATFORM, ST_SCHEMA_MARKDOWN };
+char *st_config_schema(enum st_schema which);
+
 #endif

@@ -50,4 +50,8 @@ const struct st_trigger_kind *st_trigger_kind_find(const struct st_trigger_kind 
 const struct st_runtime_kind *st_runtime_kind_find(const struct st_runtime_kind *const *kinds,
                                                    struct st_slice name);
 
+/* As st_config_schema. */
+char *st_json_schema(enum st_schema which, const struct st_config_env *env);
+char *st_markdown_reference(const struct st_config_env *env);
+
 #endif

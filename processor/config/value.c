@@ -140,11 +140,11 @@ static bool has_bounds(const struct st_option *row)
     return row->min != 0 || row->max != 0;
 }
 
-static void print_expected(char **at, char *end, const struct st_option *row)
+static void print_type(char **at, char *end, const struct st_option *row)
 {
     char min[64], max[64];
 
-    print(at, end, ", expected %s", type_words(row->type));
+    print(at, end, "%s", type_words(row->type));
     if (row->type == ST_OPT_ENUM) {
         bool first = true;
 
@@ -229,9 +229,16 @@ void st_value_describe_fault(char *text, size_t n, const struct st_option *row, 
 {
     char *at = text, *end = text + n;
 
-    print(&at, end, "found %s", found);
-    print_expected(&at, end, row);
+    print(&at, end, "found %s, expected ", found);
+    print_type(&at, end, row);
     print_example(&at, end, row, node);
+}
+
+void st_value_describe_type(char *text, size_t n, const struct st_option *row)
+{
+    char *at = text;
+
+    print_type(&at, text + n, row);
 }
 
 /* ---- scalars ---- */
@@ -487,4 +494,28 @@ void st_value_default(struct st_config_memory *mem, const struct st_option *row,
     s.type = row->type == ST_OPT_STRING || row->type == ST_OPT_DURATION ? ST_SCALAR_TEXT
                                                                         : st_scalar_resolve(s.text);
     ST_ASSERT(read(mem, row, field, &s) == 0);
+}
+
+const char *st_value_default_text(const struct st_option *row)
+{
+    bool zero = !has_bounds(row) || row->min <= 0;
+
+    if (row->flags & ST_OPT_REQUIRED)
+        return NULL;
+    if (row->value != NULL)
+        return row->value[0] != '\0' ? row->value : NULL;
+    switch (row->type) {
+    case ST_OPT_BOOL:
+        return "false";
+    case ST_OPT_INT:
+    case ST_OPT_SIZE:
+    case ST_OPT_MILLIS:
+        return zero ? "0" : NULL;
+    case ST_OPT_DURATION:
+        return zero ? "0s" : NULL;
+    case ST_OPT_ENUM:
+        return row->values[0][0] != '\0' ? row->values[0] : NULL;
+    default:
+        return NULL;
+    }
 }

@@ -25,4 +25,11 @@ const char *st_value_found(struct st_config_memory *mem, const struct st_option 
 void st_value_describe_fault(char *text, size_t n, const struct st_option *row, const char *found,
                              struct st_node node);
 
+/* Writes what the row takes: "a whole number from 1 to 64". */
+void st_value_describe_type(char *text, size_t n, const struct st_option *row);
+
+/* The default as people write it, or NULL where there is none: absent and zero differ, or a text
+ * that is empty. */
+const char *st_value_default_text(const struct st_option *row);
+
 #endif

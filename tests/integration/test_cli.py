@@ -34,13 +34,14 @@ def test_help(args):
     """Every command is named."""
     done = stator(*args)
     assert done.returncode == 0 and done.stderr == ""
-    for command in ("run", "check", "slots", "version"):
+    for command in ("run", "check", "schema", "slots", "version"):
         assert re.search(rf"^  {command}\b", done.stdout, re.M)
 
 
 @pytest.mark.parametrize("command, options", [
     ("run", ["--config", "--platform-config", "--port", "--loops", "--workers", "--strict"]),
     ("check", ["--strict"]),
+    ("schema", ["function|platform"]),
     ("slots", ["--config", "--json"]),
     ("version", []),
 ])
@@ -119,6 +120,8 @@ def test_slots_one_cpu():
     (["slots", "--json=yes"], "--json takes no value"),
     (["version", "--port", "1"], "there is no option --port"),
     (["check"], "check needs a file"),
+    (["schema"], "schema needs the name of a file"),
+    (["schema", "funktion"], 'schema takes function or platform, found "funktion"'),
     (["check", "--strict"], "check needs a file"),
     (["check", "--stritc", "f.yaml"], "there is no option --stritc, did you mean --strict"),
 ])
