@@ -220,6 +220,23 @@ static void resume_parsing(struct st_http1 *h)
         st_conn_resume(&h->conn);
 }
 
+static bool may_resume(const struct st_http1 *h)
+{
+    return h->backlogged && !h->in_read && !h->conn.closed &&
+           h->outstanding < ST_HTTP1_MAX_PIPELINE / 2 && h->conn.out.bytes < ST_CONN_LOW;
+}
+
+/* Nothing is out, and nothing more will come: after FIN, or in a drain, where the last reply did
+ * not know that it was the last. */
+static bool is_over(const struct st_http1 *h)
+{
+    if (h->in_read)
+        return false;
+    if (h->conn.eof)
+        return !has_unparsed(h);
+    return h->server->closing && h->served && h->cur == NULL && h->carry == NULL;
+}
+
 /* What may follow from a reply, a read or a drained output. */
 static void settle(struct st_http1 *h)
 {
@@ -238,14 +255,17 @@ static void settle(struct st_http1 *h)
             h->want_continue = false;
             st_conn_send_later(c);
         }
-        if (h->stop_parsing || (c->eof && !has_unparsed(h) && !h->in_read)) {
+        if (h->stop_parsing || is_over(h)) {
             st_conn_close_when_sent(c, false);
             return;
         }
     }
-    if (st_unlikely(h->backlogged) && !h->in_read && h->outstanding < ST_HTTP1_MAX_PIPELINE / 2 &&
-        c->out.bytes < ST_CONN_LOW)
-        resume_parsing(h);
+    if (st_unlikely(h->backlogged) && !h->resuming) {
+        h->resuming = true; /* what follows comes back here */
+        while (may_resume(h))
+            resume_parsing(h);
+        h->resuming = false;
+    }
 }
 
 /* Replies */
@@ -530,8 +550,9 @@ static void http1_parse_on(struct st_http1 *h, char *data, size_t n)
     p = st_http1_parse(h, data, n);
     if (h->conn.closed)
         return;
-    if (st_unlikely(p < end && h->backlogged)) {
-        keep(h, p, (size_t)(end - p), 0);
+    if (st_unlikely(h->backlogged)) {
+        if (p < end)
+            keep(h, p, (size_t)(end - p), 0);
         st_conn_pause(&h->conn);
     } else if (!h->stop_parsing) {
         if (h->in_body)
@@ -594,7 +615,7 @@ static void http1_sent(struct st_conn *c)
         if (h->server->handler->sent != NULL)
             h->server->handler->sent(x, n);
     }
-    if (st_unlikely(h->backlogged))
+    if (st_unlikely(h->backlogged || h->server->closing))
         settle(h);
 }
 

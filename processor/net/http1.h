@@ -70,6 +70,7 @@ struct st_http1 {
     bool more_input;            /* bytes behind the current message are there, during a read */
     bool stop_parsing;          /* after Connection: close or an error */
     bool backlogged;            /* parsing stopped: pipeline full or output high */
+    bool resuming;              /* going on with a backlog */
     bool want_continue;         /* cur waits for 100 Continue */
     bool head_timed;            /* the header deadline is running */
     bool served;                /* had a whole request */
