@@ -35,12 +35,17 @@ static ssize_t rig_writev(struct st_conn *c, const struct iovec *iov, int n)
     size_t left = rig->write_max;
     int k = 0;
 
-    rig->writes++;
-    rig->iovs = (unsigned)n;
     ST_ASSERT(n > 0 && n <= ST_OUTQ_IOV);
     if (rig->write_errno != 0 || rig->write_blocked) {
         errno = rig->write_errno != 0 ? rig->write_errno : EAGAIN;
         return -1;
+    }
+    rig->writes++;
+    rig->iovs = (unsigned)n;
+    if (rig->write_sink) {
+        for (; k < n; k++)
+            left += iov[k].iov_len;
+        return (ssize_t)left;
     }
     if (rig->write_max == 0)
         return st_conn_plain.writev(c, iov, n);

@@ -11,10 +11,12 @@ struct net_rig {
     struct st_loop loop;
     struct st_body_budget bodies;
     /* What net_rig_ops do and see */
-    unsigned reads, writes, iovs, shutdowns, closes; /* calls; iovs: pieces of the last write */
-    size_t read_max, write_max;                      /* most bytes of one call; 0: any number */
-    bool write_blocked;                              /* writes get EAGAIN */
-    int write_errno;                                 /* writes fail with it; 0: they don't */
+    unsigned reads, writes, iovs, shutdowns,
+        closes;                 /* calls that did something; iovs: pieces of the last write */
+    size_t read_max, write_max; /* most bytes of one call; 0: any number */
+    bool write_blocked;         /* writes get EAGAIN */
+    bool write_sink;            /* writes take everything, nobody gets it */
+    int write_errno;            /* writes fail with it; 0: they don't */
 };
 
 /* Plain sockets, counted and limited by the rig whose loop the connection is on. */

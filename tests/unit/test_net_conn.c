@@ -403,14 +403,9 @@ static void test_reset_seen_by_read(void **state)
 
 /* ---- Deadlines ---- */
 
-static void at_ms(uint64_t ms, bool earlier)
+static void at_ms(uint64_t ms)
 {
-    uint64_t at = ms != 0 ? st_loop_now(&rig.loop) + ms * ST_MSEC : 0;
-
-    if (earlier)
-        st_conn_set_deadline(&thing->c, at);
-    else
-        st_conn_set_deadline(&thing->c, at);
+    st_conn_set_deadline(&thing->c, ms != 0 ? st_loop_now(&rig.loop) + ms * ST_MSEC : 0);
 }
 
 static void test_deadline(void **state)
@@ -418,7 +413,7 @@ static void test_deadline(void **state)
     (void)state;
     net_rig_advance(&rig, 3600 * 1000);
     assert_string_equal(thing->notes, ""); /* none is set */
-    at_ms(1000, true);
+    at_ms(1000);
     net_rig_advance(&rig, 999);
     assert_string_equal(thing->notes, "");
     net_rig_advance(&rig, 1);
@@ -430,19 +425,19 @@ static void test_deadline(void **state)
 static void test_deadline_moves(void **state)
 {
     (void)state;
-    at_ms(1000, true);
+    at_ms(1000);
     net_rig_advance(&rig, 500);
-    at_ms(1000, false); /* later, at 1500: the timer itself is not touched */
+    at_ms(1000); /* later, at 1500 */
     net_rig_advance(&rig, 999);
     assert_string_equal(thing->notes, "");
-    at_ms(100, true); /* earlier */
+    at_ms(100); /* earlier */
     net_rig_advance(&rig, 100);
     assert_string_equal(thing->notes, "x");
-    at_ms(1000, false);
-    at_ms(0, false); /* never */
+    at_ms(1000);
+    at_ms(0); /* never */
     net_rig_advance(&rig, 100000);
     assert_string_equal(thing->notes, "x");
-    at_ms(20000, false); /* after a time without any: not late by more than the check */
+    at_ms(20000); /* after a time without any: not late by more than the check */
     net_rig_advance(&rig, 19999);
     assert_string_equal(thing->notes, "x");
     net_rig_advance(&rig, 1);
@@ -453,7 +448,7 @@ static void test_deadline_set_in_expired(void **state)
 {
     (void)state;
     thing->on_expired = close_thing;
-    at_ms(10, true);
+    at_ms(10);
     net_rig_advance(&rig, 10);
     assert_true(freed);
     assert_string_equal(last_notes, "xc");
@@ -480,7 +475,7 @@ static void test_write_deadline(void **state)
 static void test_both_deadlines(void **state)
 {
     (void)state;
-    at_ms(WRITE_TIMEOUT_MS + 500, true);
+    at_ms(WRITE_TIMEOUT_MS + 500);
     queue(0, 1 << 20);
     st_conn_send(&thing->c);
     net_rig_advance(&rig, 1000);
@@ -516,7 +511,7 @@ static void test_close_when_sent(void **state)
 static void test_close_when_nothing_to_send(void **state)
 {
     (void)state;
-    at_ms(10, true);
+    at_ms(10);
     st_conn_close_when_sent(&thing->c, false);
     assert_int_equal(rig.closes, 1);
     net_rig_advance(&rig, 100);
