@@ -51,11 +51,10 @@ static void deliver_task(struct st_loop *loop, struct st_mail *mail)
     st_loop_post(&task->p->main_loop, &task->mail, deliver_done);
 }
 
-static void task_start(struct st_processor *p, unsigned loop, void (*run)(struct st_loop_task *),
-                       void (*done)(struct st_loop_task *))
+/* The task, of p->tasks or p->drains, must not be under way. */
+static void task_start(struct st_processor *p, struct st_loop_task *task, unsigned loop,
+                       void (*run)(struct st_loop_task *), void (*done)(struct st_loop_task *))
 {
-    struct st_loop_task *task = &p->tasks[loop];
-
     task->p = p;
     task->loop = &p->loops[loop];
     task->run = run;
@@ -88,7 +87,7 @@ static void close_all(struct st_processor *p)
         return;
     p->closing = true;
     for (unsigned i = 0; i < p->loop_count; i++)
-        task_start(p, i, run_close, close_done);
+        task_start(p, &p->tasks[i], i, run_close, close_done);
 }
 
 static void fail_start(struct st_processor *p, const char *text)
@@ -156,8 +155,8 @@ static void start_drain(struct st_processor *p)
     st_timer_init(&p->drain_timer, drain_timeout);
     st_loop_timer_arm(&p->main_loop, &p->drain_timer, linger + termination_timeout(p));
     for (unsigned i = 0; i < p->loop_count; i++) {
-        p->tasks[i].linger_ns = linger;
-        task_start(p, i, run_drain, NULL);
+        p->drains[i].linger_ns = linger;
+        task_start(p, &p->drains[i], i, run_drain, NULL);
     }
     st_processor_notify(p);
 }
@@ -217,7 +216,7 @@ static void open_done(struct st_loop_task *task)
     if (task->error.code != ST_OK)
         fail_start(p, task->error.text);
     else if (++p->opened < p->loop_count)
-        task_start(p, p->opened, run_open, open_done);
+        task_start(p, &p->tasks[p->opened], p->opened, run_open, open_done);
     else if (st_processor_phase(p) == ST_PHASE_STARTING)
         now_ready(p);
 }
@@ -230,7 +229,7 @@ static void step_start(struct st_processor *p)
     if (p->opening)
         return;
     p->opening = true;
-    task_start(p, 0, run_open, open_done);
+    task_start(p, &p->tasks[0], 0, run_open, open_done);
 }
 
 static void step(struct st_loop *loop, struct st_mail *mail)

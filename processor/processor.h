@@ -28,10 +28,11 @@ struct st_processor {
     pthread_mutex_t start_lock;
     struct st_mail notify_mail;
     _Atomic bool notified;
-    struct st_loop_task *tasks; /* one a loop: open, drain, close */
-    unsigned opened;            /* loops whose triggers are open */
-    unsigned closed;            /* loops whose triggers are closed */
-    _Atomic unsigned drained;   /* triggers times loops */
+    struct st_loop_task *tasks;  /* one a loop: open, later close */
+    struct st_loop_task *drains; /* one a loop; closing may begin before all are back */
+    unsigned opened;             /* loops whose triggers are open */
+    unsigned closed;             /* loops whose triggers are closed */
+    _Atomic unsigned drained;    /* triggers times loops */
     bool opening, stopping_workers, closing, has_log;
     unsigned loops_started;
     struct event signal_event;

@@ -85,7 +85,8 @@ static int open_loops(struct st_processor *p, struct st_error *err)
     count = count > MAX_LOOPS ? MAX_LOOPS : count;
     p->loops = calloc(count, sizeof *p->loops);
     p->tasks = calloc(count, sizeof *p->tasks);
-    ST_ASSERT(p->loops != NULL && p->tasks != NULL);
+    p->drains = calloc(count, sizeof *p->drains);
+    ST_ASSERT(p->loops != NULL && p->tasks != NULL && p->drains != NULL);
     for (unsigned i = 0; i < count; i++) {
         char name[16];
         snprintf(name, sizeof name, "st-loop%u", i);
@@ -380,6 +381,7 @@ static void close_loops(struct st_processor *p)
     }
     free(p->loops);
     free(p->tasks);
+    free(p->drains);
     if (p->signal_fd >= 0) {
         event_del(&p->signal_event);
         close(p->signal_fd);
