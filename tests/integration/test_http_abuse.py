@@ -115,15 +115,14 @@ def test_client_that_does_not_read(start, what):
     assert s.get("/?64").status == 200
 
 
-@pytest.mark.parametrize("rcvbuf", [16384, None])
-def test_slow_reader_is_no_dead_reader(start, rcvbuf):
-    """It is served however little it takes at a time: far less than the kernel's buffers hold."""
-    s = start("stream", attributes={"writeTimeout": "300ms"})
-    with s.connect(rcvbuf=rcvbuf) as c:
+def test_slow_reader_is_no_dead_reader(start):
+    """It is served however little it takes at a time: far less than the server's kernel buffers."""
+    s = start("stream", attributes={"writeTimeout": "500ms"})
+    with s.connect(rcvbuf=16384) as c:
         c.send(build_request("GET", "/?12000"))
         assert c.read_head().header("Transfer-Encoding") == "chunked"
         begin = time.monotonic()
-        while time.monotonic() - begin < 1:
+        while time.monotonic() - begin < 1.2:
             time.sleep(0.02)
             assert c.read_some(16384)
         assert s.metric("stator_connections") == 1
@@ -277,8 +276,9 @@ def test_client_gone_while_running(start):
     """The handler is not disturbed; its answer has nobody to go to."""
     s = start("sleep", workers=1)
     c = s.connect()
-    c.send(build_request("POST", "/", b"300"))
+    c.send(build_request("POST", "/", b"800"))
     s.wait_metric(1, "stator_workers", state="full")
+    time.sleep(patience(0.1))  # assigned, and begun by now
     c.reset()
     s.wait_metric(1, GONE, stage="running")
     assert s.metric("stator_workers", state="full") == 1

@@ -164,7 +164,7 @@ class Stator:
             return self.popen.wait(patience(seconds))
         except subprocess.TimeoutExpired:
             raise AssertionError(f"did not end within {patience(seconds):g} s\n"
-                                 + self.report()) from None
+                                 + self.report() + self.stacks()) from None
 
     def stop(self, seconds: float = 15, expect: int = 0) -> float:
         """SIGTERM, then waits for the end and checks how it ended. Returns how long it took."""
@@ -194,6 +194,17 @@ class Stator:
     def report(self) -> str:
         """Both outputs, for messages."""
         return f"--- stderr\n{self.stderr()[-4000:]}\n--- log\n{self.stdout()[-4000:]}"
+
+    def stacks(self) -> str:
+        """What its threads do now, for messages; empty without gdb."""
+        if not shutil.which("gdb"):
+            return ""
+        words = ["gdb", "-q", "-p", str(self.pid), "-batch", "-ex", "thread apply all bt 12"]
+        try:
+            return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                  timeout=patience(20), check=False).stdout
+        except subprocess.TimeoutExpired:
+            return ""
 
     def log(self, message: str = "") -> list[dict[str, Any]]:
         """Records of the log so far whose message contains the text."""
