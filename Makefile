@@ -13,7 +13,7 @@ SUPPORT := tests/support
 STAGES := quick lint asan tsan coverage fuzz
 
 .DEFAULT_GOAL := build
-.PHONY: help deps build run test format bench install clean $(STAGES)
+.PHONY: help deps build run test format bench docs install clean $(STAGES)
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/\1\t\2/' \
@@ -45,6 +45,9 @@ $(STAGES):
 
 format: ## rewrite our C files as clang-format has them
 	@$(SUPPORT)/lint.sh rewrite
+
+docs: build ## write the reference of docs/configuration.md anew
+	@$(SUPPORT)/config_reference.py build/stator
 
 bench: build ## measure beside reference servers (ARGS='--case http-get --rounds 3')
 	@tests/bench/setup.sh

@@ -206,7 +206,7 @@ static int run_schema(const struct options *options)
         which = strcmp(target, "function") == 0 ? ST_SCHEMA_FUNCTION : ST_SCHEMA_PLATFORM;
     }
     text = st_config_schema(which);
-    puts(text);
+    fputs(text, stdout);
     free(text);
     return EXIT_SUCCESS;
 }

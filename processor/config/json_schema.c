@@ -9,6 +9,7 @@
 #include "processor/config/scalar.h"
 #include "processor/config/schema.h"
 #include "processor/config/value.h"
+#include "processor/core/alloc.h"
 #include "processor/runtime.h"
 #include "processor/trigger.h"
 
@@ -280,11 +281,15 @@ char *st_json_schema(enum st_schema which, const struct st_config_env *env)
         json_pack("{s:s, s:s}", "$schema", "https://json-schema.org/draft/2020-12/schema", "title",
                   function ? "A function of Stator" : "A platform of Stator");
     char *text;
+    size_t len;
 
     json_object_update(root, body);
     json_decref(body);
     text = json_dumps(root, JSON_INDENT(2));
-    ST_ASSERT(text != NULL);
     json_decref(root);
+    ST_ASSERT(text != NULL);
+    len = strlen(text);
+    text = st_realloc(text, len + 2);
+    memcpy(text + len, "\n", 2);
     return text;
 }

@@ -80,6 +80,13 @@ def test_examples(schemas, file):
     assert stator("check", "--strict", str(file)).returncode == 0
 
 
+def test_reference_is_current():
+    """docs/configuration.md says what the tables say; `make docs` writes it."""
+    script = ROOT / "tests" / "support" / "config_reference.py"
+    done = subprocess.run([script, STATOR, "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 SPEC = "spec: {runtime: native, handler: hello.so%s}\n"
 
 
