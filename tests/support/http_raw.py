@@ -201,6 +201,18 @@ class Connection:
         self.buffer.clear()
         return data
 
+    def read_until(self, end: bytes) -> int:
+        """Drops everything up to these bytes; returns how many there were."""
+        n = 0
+        while (at := self.buffer.find(end)) < 0:
+            drop = max(0, len(self.buffer) - len(end))
+            del self.buffer[:drop]
+            n += drop
+            if not self._fill():
+                raise Closed(bytes(self.buffer))
+        del self.buffer[:at + len(end)]
+        return n + at + len(end)
+
     def read_some(self, n: int) -> bytes:
         """Exactly n bytes."""
         return self._take(n)

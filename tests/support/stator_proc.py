@@ -3,6 +3,8 @@
     with Stator(tmp_path, "echo", attributes={"idleTimeout": "1s"}) as s:
         assert s.request("POST", "/", body=b"x").body == b"x"
 
+Start it on the main thread: it dies with the thread that started it.
+
 No port is ever guessed: the http trigger listens on port 0 of 127.0.0.1 and its log tells which one
 it got, health and metrics are unix sockets. So any number of tests may run side by side.
 
