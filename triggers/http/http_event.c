@@ -1,5 +1,6 @@
 /* Requests become events, results become replies (the status table of Nuclio's http trigger). */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "processor/dispatch.h"
 #include "processor/net/net.h"
@@ -34,6 +35,7 @@ static struct st_exchange *on_begin(void *arg, struct st_net *net)
         return NULL;
     st_event_init(&he->ev, &hl->trigger->base, hl->loop, he->space, sizeof he->space);
     he->hl = hl;
+    he->file = NULL;
     he->x.arena = &he->ev.arena;
     he->x.headers.items = he->headers;
     he->x.header_cap = ST_HTTP1_INLINE_HEADERS;
@@ -47,17 +49,21 @@ static struct st_slice known_value(const struct st_headers *h, enum st_header_id
     return it != NULL ? (struct st_slice){it->value, it->value_len} : (struct st_slice){NULL, 0};
 }
 
-/* Answers without a handler, and without counting an event. */
+void http_answer(struct http_event *he, const struct st_http_response *r)
+{
+    he->ev.answered = true;
+    st_buf_drop(&he->x.body_owner);
+    if (st_exchange_respond(&he->x, r))
+        st_event_unref(&he->ev);
+}
+
 static void answer_plain(struct http_event *he, unsigned status, struct st_slice body)
 {
     struct st_http_response r = {.status = status, .body = body};
 
     if (body.len > 0)
         r.content_type = ST_SLICE("text/plain; charset=utf-8");
-    he->ev.answered = true;
-    st_buf_drop(&he->x.body_owner);
-    if (st_exchange_respond(&he->x, &r))
-        st_event_unref(&he->ev);
+    http_answer(he, &r);
 }
 
 static bool is_health(struct st_slice path)
@@ -83,6 +89,8 @@ static void on_request(struct st_exchange *x)
     if (st_likely(ev->scheme.len == 0))
         ev->scheme = ST_SLICE("http");
     ev->path = st_http_decode_path(&ev->arena, raw_path);
+    if (st_unlikely(he->hl->cors != NULL) && http_cors_request(he, is_health(ev->path)))
+        return;
     if (st_unlikely(is_health(ev->path))) {
         answer_plain(he, 200, (struct st_slice){NULL, 0});
         return;
@@ -115,7 +123,12 @@ static void on_drop(struct st_exchange *x)
 
 static void on_gone(struct st_exchange *x)
 {
-    st_event_cancel(&event_of_exchange(x)->ev);
+    struct http_event *he = event_of_exchange(x);
+
+    if (st_unlikely(he->file != NULL))
+        http_file_gone(he); /* answered, so that nothing is left to cancel */
+    else
+        st_event_cancel(&he->ev);
 }
 
 static void on_done(struct st_exchange *x)
@@ -125,7 +138,12 @@ static void on_done(struct st_exchange *x)
 
 static void on_sent(struct st_exchange *x, size_t n)
 {
-    st_stream_sent(&event_of_exchange(x)->ev, n);
+    struct http_event *he = event_of_exchange(x);
+
+    if (he->file != NULL)
+        http_file_sent(he, n);
+    else if (he->ev.stream != NULL) /* not of a file that is read to its end */
+        st_stream_sent(&he->ev, n);
 }
 
 const struct st_exchange_handler http_exchange_handler = {on_begin, on_request, on_detach, on_drop,
@@ -182,11 +200,31 @@ void http_release(struct st_event *ev)
 
 /* Replies */
 
+void http_own_headers(struct http_header_room *room, struct st_http_response *r, size_t more)
+{
+    bool is_own = r->headers == room->items;
+    size_t need = r->header_count + more;
+
+    if (need > room->capacity) {
+        room->capacity = need * 2;
+        room->items = realloc(room->items, room->capacity * sizeof *room->items);
+        ST_ASSERT(room->items != NULL);
+    }
+    if (!is_own && r->header_count > 0)
+        memcpy(room->items, r->headers, r->header_count * sizeof *r->headers);
+    r->headers = room->items;
+}
+
 /* The exchange waits behind others: it lives until `done`. */
 static void wait_turn(struct http_event *he, bool done)
 {
     if (st_unlikely(!done))
         st_event_ref(&he->ev);
+}
+
+void http_stream_end(struct http_event *he, bool well)
+{
+    wait_turn(he, he->x.ops->stream_end(&he->x, well));
 }
 
 /* As Nuclio answers it: chunked, which is how its clients know it. */
@@ -196,10 +234,12 @@ static void answer_timeout(struct http_event *he)
                                  .content_type = ST_SLICE("text/plain; charset=utf-8")};
     struct st_buf body;
 
+    if (st_unlikely(he->hl->cors != NULL))
+        http_cors_reply(he, &r);
     he->x.ops->stream_head(&he->x, &r);
     if (st_buf_try_copy(&body, ST_SLICE("{\"error\": \"handler timed out\"}")) == ST_OK)
         he->x.ops->stream_write(&he->x, body);
-    wait_turn(he, he->x.ops->stream_end(&he->x, true));
+    http_stream_end(he, true);
 }
 
 static unsigned default_status(enum st_outcome outcome)
@@ -274,7 +314,7 @@ void http_complete(struct st_event *ev, const struct st_result *result)
     char seconds[16];
 
     if (st_unlikely(he->x.streaming)) {
-        wait_turn(he, he->x.ops->stream_end(&he->x, result->outcome == ST_OUTCOME_OK));
+        http_stream_end(he, result->outcome == ST_OUTCOME_OK);
         return;
     }
     if (st_unlikely(result->outcome == ST_OUTCOME_TIMEOUT)) {
@@ -295,6 +335,10 @@ void http_complete(struct st_event *ev, const struct st_result *result)
         r.headers = &retry;
         r.header_count = 1;
     }
+    if (st_unlikely(he->hl->cors != NULL))
+        http_cors_reply(he, &r);
+    if (st_unlikely(r.header_count > 0) && http_file_reply(he, &r))
+        return;
     if (st_unlikely(r.body.len > ST_OUTQ_COPY_MAX && r.body_owner->region == NULL)) {
         lent = lend_body(ev, r.body);
         r.body_owner = &lent;
@@ -313,6 +357,8 @@ void http_stream_head(struct st_event *ev, const struct st_result *head)
 
     if (r.content_type.len == 0)
         r.content_type = st_slice_of(ev->trigger->processor->runtime->kind->default_content_type);
+    if (st_unlikely(he->hl->cors != NULL))
+        http_cors_reply(he, &r);
     he->x.ops->stream_head(&he->x, &r);
 }
 

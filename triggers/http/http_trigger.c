@@ -87,9 +87,10 @@ static const struct st_option attributes[] = {
      .help = "Accepted for compatibility, without effect.",
      .example = "sync"},
     {.name = "cors",
-     .type = ST_OPT_ANY,
-     .flags = ST_OPT_UNSUPPORTED,
-     .help = "Cross-origin rules."},
+     .type = ST_OPT_OBJECT,
+     .offset = AT(cors),
+     .table = http_cors_table,
+     .help = "Cross-origin rules (CORS): which pages of other sites may call the function."},
     {.name = "port", .type = ST_OPT_ANY, .help = "For the platform."},
     {.name = "ingresses", .type = ST_OPT_ANY, .help = "For the platform."},
     {.name = "serviceType", .type = ST_OPT_ANY, .help = "For the platform."},
@@ -113,10 +114,14 @@ static int http_init(struct st_trigger *t, struct st_error *err)
     struct http_trigger *ht = http_of(t);
     const char *url =
         t->config->url != NULL && t->config->url[0] != '\0' ? t->config->url : ":8080";
+    int rc;
 
+    ht->unix_fd = -1;
     if ((size_t)snprintf(ht->address, sizeof ht->address, "%s", url) >= sizeof ht->address)
         return st_error_set(err, ST_ERR_INVALID, "trigger %s: url is too long", t->name);
-    ht->unix_fd = -1;
+    rc = http_cors_new(&ht->cors, &attributes_of(ht)->cors, err);
+    if (rc != ST_OK)
+        return rc;
     ht->bad = st_trigger_rejected_metric(t, "bad_request");
     ht->big = st_trigger_rejected_metric(t, "too_large");
     ht->late = st_trigger_rejected_metric(t, "request_timeout");
@@ -206,6 +211,7 @@ static int http_open(struct st_trigger *t, struct st_loop *loop, struct st_error
         return fd;
     hl->trigger = ht;
     hl->loop = loop;
+    hl->cors = ht->cors;
     st_slab_init(&hl->events, "http events", sizeof(struct http_event), KEEP_EVENTS);
     st_timer_init(&hl->linger, linger_over);
     hl->server = (struct st_http_server){
@@ -282,9 +288,12 @@ static void http_destroy(struct st_trigger *t)
 {
     struct http_trigger *ht = http_of(t);
 
-    for (unsigned i = 0; ht->loops != NULL && i < t->processor->loop_count; i++)
+    for (unsigned i = 0; ht->loops != NULL && i < t->processor->loop_count; i++) {
         if (ht->loops[i].opened && ht->loops[i].events.in_use == 0)
             st_slab_close(&ht->loops[i].events);
+        free(ht->loops[i].room.items);
+    }
+    http_cors_free(ht->cors);
     if (ht->unix_fd >= 0) {
         close(ht->unix_fd);
         unlink(ht->address + 5);

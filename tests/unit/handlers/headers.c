@@ -2,6 +2,10 @@
 #include <stator/handler.h>
 #include <string.h>
 
+#ifndef FLAGS
+#define FLAGS STATOR_NONBLOCKING
+#endif
+
 static int handle(const struct stator_host_v1 *host, void *user, stator_event *ev)
 {
     struct stator_reply reply = {.size = sizeof reply};
@@ -39,6 +43,6 @@ STATOR_EXPORT const struct stator_handler_v1 stator_handler_v1 = {
     .abi = STATOR_ABI,
     .size = sizeof stator_handler_v1,
     .name = "headers",
-    .flags = STATOR_NONBLOCKING,
+    .flags = FLAGS,
     .handle = handle,
 };
