@@ -7,6 +7,7 @@ DESTDIR ?=
 PORT ?= 8080
 JOBS ?= $(shell nproc)
 ARGS ?=
+TARGETS ?=
 export FUZZ_SECONDS JOBS
 
 SUPPORT := tests/support
@@ -22,14 +23,14 @@ help: ## this list
 run: ## build what is missing, serve an example on :8080 (EXAMPLE=hello-c PORT=8080)
 	@test -d docs/examples/$(EXAMPLE) || { echo "no docs/examples/$(EXAMPLE); there are:" >&2; \
 	  ls docs/examples >&2; exit 2; }
-	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory build TARGETS='stator examples'
 	@echo "Try:  curl -i http://127.0.0.1:$(PORT)/"
 	@exec build/stator run docs/examples/$(EXAMPLE) --port $(PORT) $(ARGS)
 
 build: ## release build: build/stator, its handlers and tests
 	@$(SUPPORT)/install-deps.sh build
 	@test -f build/build.ninja || cmake --preset release
-	@cmake --build --preset release -j $(JOBS)
+	@cmake --build --preset release -j $(JOBS) $(TARGETS:%=-t %)
 
 test: ## everything CI does: lint, all tests, sanitizers, fuzzing, coverage
 	@$(SUPPORT)/run-tests.sh all
