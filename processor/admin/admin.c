@@ -3,48 +3,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "processor/admin/admin_int.h"
 #include "processor/core/log.h"
 #include "processor/core/metrics.h"
-#include "processor/core/slab.h"
-#include "processor/net/http1.h"
-#include "processor/net/listener.h"
-#include "processor/pool.h"
 #include "processor/processor.h"
 
-enum { LIVE_WAIT_S = 2, ADMIN_CONNECTIONS = 256, KEEP_EXCHANGES = 16 };
+enum { ADMIN_CONNECTIONS = 256, KEEP_EXCHANGES = 16 };
 
-struct endpoint {
-    struct st_admin *admin;
-    struct st_listener listener;
-    struct st_http_server server;
-    bool is_health, opened;
-};
-
-/* A sign of life from one loop, at most one under way. */
-struct sign {
-    struct st_mail mail;
-    struct st_admin *admin;
-    struct st_loop *loop;
-    bool awaited;
-};
-
-struct st_admin {
-    struct st_processor *p;
-    struct endpoint health, metrics;
-    struct sign *signs;                        /* one a loop */
-    TAILQ_HEAD(, admin_exchange) live_waiters; /* /live requests, oldest first */
-    struct st_slab exchanges;
-};
-
-struct admin_exchange {
-    struct st_exchange x;
-    struct st_admin *admin;
-    struct endpoint *endpoint;
-    TAILQ_ENTRY(admin_exchange) link;
-    struct st_timer timer;
-    bool waits;
-    struct st_arena arena;
-    struct st_header headers[ST_HTTP1_INLINE_HEADERS];
+struct st_admin_route {
+    const char *path; /* ends with a slash: what lies below it, too */
+    void (*get)(struct admin_exchange *ax);
+    void (*put)(struct admin_exchange *ax); /* NULL: other methods than GET are refused */
 };
 
 static struct admin_exchange *of_exchange(struct st_exchange *x)
@@ -54,7 +23,7 @@ static struct admin_exchange *of_exchange(struct st_exchange *x)
 
 static struct st_exchange *on_begin(void *arg, struct st_net *net)
 {
-    struct endpoint *e = arg;
+    struct admin_endpoint *e = arg;
     struct admin_exchange *ax = st_slab_try(&e->admin->exchanges);
 
     (void)net;
@@ -79,8 +48,10 @@ static void on_drop(struct st_exchange *x)
     st_slab_put(&ax->admin->exchanges, ax);
 }
 
-static void answer(struct admin_exchange *ax, unsigned status, struct st_slice type,
-                   struct st_slice body)
+/* Answers */
+
+void st_admin_answer(struct admin_exchange *ax, unsigned status, struct st_slice type,
+                     struct st_slice body)
 {
     struct st_http_response r = {.status = status, .content_type = type, .body = body};
 
@@ -88,87 +59,19 @@ static void answer(struct admin_exchange *ax, unsigned status, struct st_slice t
         on_drop(&ax->x);
 }
 
-static void answer_check(struct admin_exchange *ax, bool ok, const char *name, const char *text)
+void st_admin_answer_empty(struct admin_exchange *ax, unsigned status)
 {
-    char body[512];
-    int n = ok ? snprintf(body, sizeof body, "{}")
-               : snprintf(body, sizeof body, "{\"%s\": \"%s\"}", name, text);
-
-    answer(ax, ok ? 200 : 503, ST_SLICE("application/json; charset=utf-8"),
-           (struct st_slice){body, (size_t)n});
+    st_admin_answer(ax, status, (struct st_slice){NULL, 0}, (struct st_slice){NULL, 0});
 }
 
-/* /live */
-
-static void waiter_answer(struct admin_exchange *ax, const char *fault)
+void st_admin_answer_json(struct admin_exchange *ax, unsigned status, json_t *value_take)
 {
-    struct st_admin *a = ax->admin;
+    char *text = json_dumps(value_take, JSON_INDENT(2));
 
-    TAILQ_REMOVE(&a->live_waiters, ax, link);
-    ax->waits = false;
-    st_loop_timer_cancel(&a->p->main_loop, &ax->timer);
-    answer_check(ax, fault == NULL, "processor_liveness", fault != NULL ? fault : "");
-}
-
-static const char *pools_fault(struct st_admin *a)
-{
-    for (unsigned i = 0; i < a->p->pool_count; i++)
-        if (!st_pool_is_live(a->p->pools[i]))
-            return "more workers are stuck than may be replaced";
-    return NULL;
-}
-
-static void sign_back(struct st_loop *loop, struct st_mail *mail)
-{
-    struct sign *s = ST_CONTAINER_OF(mail, struct sign, mail);
-    struct st_admin *a = s->admin;
-    struct admin_exchange *ax;
-
-    (void)loop;
-    s->awaited = false;
-    for (unsigned i = 0; i < a->p->loop_count; i++)
-        if (a->signs[i].awaited)
-            return;
-    while ((ax = TAILQ_FIRST(&a->live_waiters)) != NULL)
-        waiter_answer(ax, pools_fault(a));
-}
-
-static void sign_on_loop(struct st_loop *loop, struct st_mail *mail)
-{
-    struct sign *s = ST_CONTAINER_OF(mail, struct sign, mail);
-
-    (void)loop;
-    st_loop_post(&s->admin->p->main_loop, mail, sign_back);
-}
-
-static void live_timeout(struct st_timer *t)
-{
-    struct admin_exchange *ax = ST_CONTAINER_OF(t, struct admin_exchange, timer);
-    struct st_admin *a = ax->admin;
-
-    for (unsigned i = 0; i < a->p->loop_count; i++)
-        if (a->signs[i].awaited)
-            ST_LOG(ST_LOG_ERROR, "processor.admin",
-                   "A loop gives no sign of life: does a NONBLOCKING handler block it?",
-                   ST_KV_UINT("loop", i), ST_KV_UINT("seconds", LIVE_WAIT_S));
-    waiter_answer(ax, "a loop is blocked");
-}
-
-static void live_begin(struct admin_exchange *ax)
-{
-    struct st_admin *a = ax->admin;
-
-    ax->waits = true;
-    TAILQ_INSERT_TAIL(&a->live_waiters, ax, link);
-    st_timer_init(&ax->timer, live_timeout);
-    st_loop_timer_arm(&a->p->main_loop, &ax->timer, LIVE_WAIT_S * ST_SEC);
-    for (unsigned i = 0; i < a->p->loop_count; i++) {
-        struct sign *s = &a->signs[i];
-        if (!s->awaited) {
-            s->awaited = true;
-            st_loop_post(s->loop, &s->mail, sign_on_loop);
-        }
-    }
+    ST_ASSERT(text != NULL);
+    json_decref(value_take);
+    st_admin_answer(ax, status, ST_SLICE("application/json"), st_slice_of(text));
+    free(text);
 }
 
 /* Requests */
@@ -182,36 +85,55 @@ static void answer_metrics(struct admin_exchange *ax)
     ST_ASSERT(out != NULL);
     st_metrics_write(out);
     fclose(out);
-    answer(ax, 200, ST_SLICE("text/plain; version=0.0.4; charset=utf-8"),
-           (struct st_slice){text, n});
+    st_admin_answer(ax, 200, ST_SLICE("text/plain; version=0.0.4; charset=utf-8"),
+                    (struct st_slice){text, n});
     free(text);
+}
+
+static const struct st_admin_route health_routes[] = {
+    {"/live", st_admin_live, NULL}, {"/ready", st_admin_ready, NULL}, {NULL, NULL, NULL}};
+
+static const struct st_admin_route metrics_routes[] = {{"/metrics", answer_metrics, NULL},
+                                                       {NULL, NULL, NULL}};
+
+static const struct st_admin_route web_routes[] = {
+    {"/triggers", st_admin_triggers, NULL},
+    {"/triggers/", st_admin_triggers, NULL},
+    {"/status", st_admin_status, NULL},
+    {"/logger/level", st_admin_level_get, st_admin_level_put},
+    {NULL, NULL, NULL}};
+
+static bool route_fits(const struct st_admin_route *r, struct st_slice path)
+{
+    size_t n = strlen(r->path);
+
+    if (r->path[n - 1] == '/')
+        return path.len >= n && memcmp(path.ptr, r->path, n) == 0;
+    return st_slice_eq(path, st_slice_of(r->path));
 }
 
 static void on_request(struct st_exchange *x)
 {
     struct admin_exchange *ax = of_exchange(x);
-    struct st_slice scheme, authority, path, query, none = {NULL, 0};
-    bool health = ax->endpoint->is_health;
-    char reason[256];
-    bool ok;
+    const struct st_admin_route *r = ax->endpoint->routes;
+    struct st_slice scheme, authority, path, query;
 
-    st_buf_drop(&x->body_owner);
     if (!st_http_split_target(x->target, &scheme, &authority, &path, &query)) {
-        answer(ax, 400, none, none);
-    } else if (health
-                   ? !st_slice_eq(path, ST_SLICE("/live")) && !st_slice_eq(path, ST_SLICE("/ready"))
-                   : !st_slice_eq(path, ST_SLICE("/metrics"))) {
-        answer(ax, 404, none, none);
-    } else if (!st_slice_eq(x->method, ST_SLICE("GET"))) {
-        answer(ax, 405, none, none);
-    } else if (!health) {
-        answer_metrics(ax);
-    } else if (st_slice_eq(path, ST_SLICE("/live"))) {
-        live_begin(ax);
-    } else {
-        ok = st_processor_is_ready(ax->admin->p, reason, sizeof reason);
-        answer_check(ax, ok, "processor_readiness", reason);
+        st_buf_drop(&x->body_owner);
+        st_admin_answer_empty(ax, 400);
+        return;
     }
+    ax->path = st_http_decode_path(&ax->arena, path);
+    while (r->path != NULL && !route_fits(r, ax->path))
+        r++;
+    if (r->path == NULL)
+        st_admin_answer_empty(ax, 404);
+    else if (st_slice_eq(x->method, ST_SLICE("GET")))
+        r->get(ax);
+    else if (r->put != NULL && st_slice_eq(x->method, ST_SLICE("PUT")))
+        r->put(ax);
+    else
+        st_admin_answer_empty(ax, 405);
 }
 
 static void on_detach(struct st_exchange *x)
@@ -223,10 +145,7 @@ static void on_gone(struct st_exchange *x)
 {
     struct admin_exchange *ax = of_exchange(x);
 
-    if (ax->waits) {
-        TAILQ_REMOVE(&ax->admin->live_waiters, ax, link);
-        st_loop_timer_cancel(&ax->admin->p->main_loop, &ax->timer);
-    }
+    st_admin_live_gone(ax);
     on_drop(x);
 }
 
@@ -237,7 +156,7 @@ static const struct st_exchange_handler handler = {on_begin, on_request, on_deta
 
 static void accepted(struct st_listener *l, int fd, const struct st_peer *peer)
 {
-    struct endpoint *e = l->arg;
+    struct admin_endpoint *e = l->arg;
 
     st_http1_accept(&e->server, fd, peer);
     if (e->server.conns.open >= e->server.conns.max)
@@ -246,7 +165,7 @@ static void accepted(struct st_listener *l, int fd, const struct st_peer *peer)
 
 static void connection_closed(struct st_http_server *server)
 {
-    struct endpoint *e = ST_CONTAINER_OF(server, struct endpoint, server);
+    struct admin_endpoint *e = ST_CONTAINER_OF(server, struct admin_endpoint, server);
 
     st_listener_fd_freed(&e->listener);
     if (server->conns.open < server->conns.max && !e->listener.starved)
@@ -271,8 +190,8 @@ static int listen_on(const struct st_endpoint_config *c, const char *what, struc
     return fd;
 }
 
-static int endpoint_open(struct st_admin *a, struct endpoint *e, const struct st_endpoint_config *c,
-                         const char *what, struct st_error *err)
+static int endpoint_open(struct st_admin *a, struct admin_endpoint *e,
+                         const struct st_endpoint_config *c, const char *what, struct st_error *err)
 {
     int fd;
 
@@ -309,21 +228,25 @@ int st_admin_open(struct st_admin **out, struct st_processor *p, struct st_error
 
     ST_ASSERT(a != NULL);
     a->p = p;
-    a->health.is_health = true;
+    a->health.routes = health_routes;
+    a->metrics.routes = metrics_routes;
+    a->web.routes = web_routes;
     TAILQ_INIT(&a->live_waiters);
     st_slab_init(&a->exchanges, "admin exchanges", sizeof(struct admin_exchange), KEEP_EXCHANGES);
     a->signs = calloc(p->loop_count, sizeof *a->signs);
     ST_ASSERT(a->signs != NULL);
     for (unsigned i = 0; i < p->loop_count; i++)
-        a->signs[i] = (struct sign){.admin = a, .loop = &p->loops[i]};
+        a->signs[i] = (struct admin_sign){.admin = a, .loop = &p->loops[i]};
     *out = a;
     code = endpoint_open(a, &a->health, &c->health, "health", err);
     if (code == ST_OK)
         code = endpoint_open(a, &a->metrics, &c->metrics, "metrics", err);
+    if (code == ST_OK)
+        code = endpoint_open(a, &a->web, &c->web_admin, "webAdmin", err);
     return code;
 }
 
-static void endpoint_close(struct endpoint *e)
+static void endpoint_close(struct admin_endpoint *e)
 {
     if (!e->opened)
         return;
@@ -338,6 +261,7 @@ void st_admin_close(struct st_admin *a)
         return;
     endpoint_close(&a->health);
     endpoint_close(&a->metrics);
+    endpoint_close(&a->web);
     /* Closed sessions are freed at the end of a pass; the loop makes one more. */
     st_loop_settle(&a->p->main_loop);
     st_slab_close(&a->exchanges);

@@ -56,7 +56,7 @@ static _Thread_local struct {
     unsigned generation; /* ring is of this; else it is stale */
 } mine;
 
-enum st_log_level st_log_threshold = ST_LOG_INFO;
+_Atomic enum st_log_level st_log_threshold = ST_LOG_INFO, st_log_function_threshold = ST_LOG_INFO;
 
 static void wake_write(void)
 {
@@ -307,6 +307,7 @@ int st_log_open(const struct st_log_options *opt, struct st_error *err)
     ST_ASSERT(atomic_load(&logger.generation) == 0);
     pthread_once(&key_once, make_key);
     st_log_threshold = opt->level;
+    st_log_function_threshold = opt->level;
     logger.encoding = opt->encoding;
     logger.fd = opt->fd;
     logger.colour = isatty(opt->fd) == 1;

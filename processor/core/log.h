@@ -4,6 +4,8 @@
 #ifndef PROCESSOR_CORE_LOG_H
 #define PROCESSOR_CORE_LOG_H
 
+#include <stdatomic.h>
+
 #include "processor/core/base.h"
 #include "processor/core/err.h"
 
@@ -31,7 +33,19 @@ struct st_log_var {
 #define ST_KV_DOUBLE(k, x) ((struct st_log_var){.key = (k), .type = ST_VAR_DOUBLE, .v.d = (x)})
 #define ST_KV_BOOL(k, x) ((struct st_log_var){.key = (k), .type = ST_VAR_BOOL, .v.b = (x)})
 
-extern enum st_log_level st_log_threshold; /* read racily on purpose: a level change may lag */
+/* The least level that is written: of the processor's own records, and of the handlers'. May change
+ * at any time, from any thread. */
+extern _Atomic enum st_log_level st_log_threshold, st_log_function_threshold;
+
+static inline bool st_log_wants(enum st_log_level level)
+{
+    return level >= atomic_load_explicit(&st_log_threshold, memory_order_relaxed);
+}
+
+static inline bool st_log_wants_function(enum st_log_level level)
+{
+    return level >= atomic_load_explicit(&st_log_function_threshold, memory_order_relaxed);
+}
 
 struct st_log_options {
     enum st_log_level level;
@@ -62,7 +76,7 @@ bool st_log_limit_pass(struct st_log_limit *l, uint64_t *suppressed);
 
 #define ST_LOG(level, name, text, ...)                                                          \
     do {                                                                                        \
-        if ((level) >= st_log_threshold)                                                        \
+        if (st_log_wants(level))                                                                \
             st_log_write((level), (name), (text),                                               \
                          (const struct st_log_var[]){__VA_ARGS__ __VA_OPT__(, ){.key = NULL}}); \
     } while (0)
@@ -72,7 +86,7 @@ bool st_log_limit_pass(struct st_log_limit *l, uint64_t *suppressed);
     do {                                                                                           \
         static _Thread_local struct st_log_limit st_limit_;                                        \
         uint64_t st_suppressed_;                                                                   \
-        if ((level) >= st_log_threshold && st_log_limit_pass(&st_limit_, &st_suppressed_))         \
+        if (st_log_wants(level) && st_log_limit_pass(&st_limit_, &st_suppressed_))                 \
             st_log_write((level), (name), (text),                                                  \
                          (const struct st_log_var[]){__VA_ARGS__ __VA_OPT__(, )                    \
                                                          ST_KV_UINT("suppressed", st_suppressed_), \

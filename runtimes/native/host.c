@@ -152,16 +152,17 @@ static void host_log(stator_event *event, int level, const char *text)
     enum st_log_level l = i < ST_ARRAY_LEN(levels) ? levels[i] : ST_LOG_ERROR;
     char id[37];
 
-    if (l < st_log_threshold)
+    if (!st_log_wants_function(l))
         return;
     if (text == NULL)
         text = "";
     if (event == NULL) {
-        ST_LOG(l, "function", text);
+        st_log_write(l, "function", text, NULL);
         return;
     }
     st_uuid_text(st_native_from(event)->id, id);
-    ST_LOG(l, "function", text, ST_KV_STR("event", id));
+    st_log_write(l, "function", text,
+                 (const struct st_log_var[]){ST_KV_STR("event", id), {.key = NULL}});
 }
 
 const struct stator_host_v1 st_native_host = {

@@ -1,0 +1,201 @@
+/* /status: what the processor is doing, for people and for dashboards. */
+#include <stdio.h>
+
+#include "processor/admin/admin_int.h"
+#include "processor/core/alloc.h"
+#include "processor/core/clock.h"
+#include "processor/core/log.h"
+#include "processor/core/metrics.h"
+#include "processor/net/net.h"
+#include "processor/pool.h"
+#include "processor/processor.h"
+#include "processor/runtime.h"
+#include "processor/slot.h"
+#include "processor/trigger.h"
+#include "stator_version.h"
+
+enum { WORKERS_SHOWN = 1024 }; /* of a pool, one by one; counts are always whole */
+
+static const char *phase_name(enum st_phase phase)
+{
+    static const char *const names[] = {"starting", "ready", "draining", "stopped"};
+
+    return names[phase];
+}
+
+/* A worker as it was under the pool's lock. */
+struct worker_view {
+    enum st_worker_state state;
+    uint32_t running;
+    unsigned loop;
+    const char *slot;
+};
+
+/* The same of a pool; workers belongs to the caller. */
+struct pool_view {
+    unsigned counts[ST_WORKER_STATES];
+    unsigned workers_total, stuck, shown;
+    uint32_t queued;
+    uint64_t queued_bytes;
+    struct worker_view *workers;
+};
+
+static void look(struct st_pool *pool, struct pool_view *v)
+{
+    v->shown = pool->worker_count < WORKERS_SHOWN ? pool->worker_count : WORKERS_SHOWN;
+    v->workers = st_calloc(v->shown, sizeof(v->workers[0]));
+    pthread_mutex_lock(&pool->lock);
+    memcpy(v->counts, pool->counts, sizeof(v->counts));
+    v->workers_total = pool->worker_count;
+    v->stuck = pool->stuck;
+    v->queued = pool->queued;
+    v->queued_bytes = pool->queued_bytes;
+    for (unsigned i = 0; i < v->shown; i++) {
+        const struct st_worker *w = pool->workers[i];
+
+        v->workers[i] = (struct worker_view){w->state, w->running, w->loop->index, w->slot->name};
+    }
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static json_t *show_workers(const struct pool_view *v)
+{
+    json_t *out = json_array();
+
+    for (unsigned i = 0; i < v->shown; i++) {
+        const struct worker_view *w = &v->workers[i];
+
+        json_array_append_new(out,
+                              json_pack("{s:i, s:s, s:i, s:i, s:s}", "index", (int)i, "state",
+                                        st_worker_state_name(w->state), "running", (int)w->running,
+                                        "loop", (int)w->loop, "slot", w->slot));
+    }
+    return out;
+}
+
+static json_t *show_states(const struct pool_view *v)
+{
+    json_t *out = json_object();
+
+    for (unsigned i = 0; i < ST_WORKER_STATES; i++)
+        json_object_set_new(out, st_worker_state_name((enum st_worker_state)i),
+                            json_integer(v->counts[i]));
+    return out;
+}
+
+static json_t *triggers_of(const struct st_processor *p, const struct st_pool *pool)
+{
+    json_t *out = json_array();
+
+    for (unsigned i = 0; i < p->trigger_count; i++)
+        if (p->triggers[i]->pool == pool)
+            json_array_append_new(out, json_string(p->triggers[i]->name));
+    return out;
+}
+
+static json_t *show_pool(const struct st_processor *p, const struct st_pool *pool,
+                         const struct pool_view *v)
+{
+    return json_pack("{s:s, s:o, s:i, s:o, s:i, s:o, s:{s:I, s:I, s:I, s:I}}", "name", pool->name,
+                     "triggers", triggers_of(p, pool), "numWorkers", (int)v->workers_total,
+                     "states", show_states(v), "stuck", (int)v->stuck, "workers", show_workers(v),
+                     "queue", "events", (json_int_t)v->queued, "bytes", (json_int_t)v->queued_bytes,
+                     "maxEvents", (json_int_t)pool->max_queue, "maxBytes",
+                     (json_int_t)pool->max_queue_bytes);
+}
+
+static void complain(json_t *reasons, const char *pool, unsigned n, const char *what)
+{
+    if (n > 0)
+        json_array_append_new(reasons, json_sprintf("Pool %s: %s: %u", pool, what, n));
+}
+
+static void judge_pool(struct st_pool *pool, const struct pool_view *v, json_t *reasons)
+{
+    complain(reasons, pool->name, v->stuck, "workers stuck past eventTimeout");
+    complain(reasons, pool->name, v->counts[ST_WORKER_RESTARTING], "workers that failed to start");
+    complain(reasons, pool->name, v->counts[ST_WORKER_DEAD], "dead workers");
+    if (v->queued >= pool->max_queue)
+        complain(reasons, pool->name, v->queued, "the queue is full, events");
+    if (!st_pool_is_live(pool))
+        json_array_append_new(
+            reasons,
+            json_sprintf("Pool %s: more workers are stuck than may be replaced", pool->name));
+}
+
+static json_t *show_pools(struct st_processor *p, json_t *reasons)
+{
+    json_t *out = json_array();
+
+    for (unsigned i = 0; i < p->pool_count; i++) {
+        struct pool_view v;
+
+        look(p->pools[i], &v);
+        json_array_append_new(out, show_pool(p, p->pools[i], &v));
+        judge_pool(p->pools[i], &v, reasons);
+        free(v.workers);
+    }
+    return out;
+}
+
+static json_t *show_loops(struct st_processor *p)
+{
+    json_t *out = json_array();
+
+    for (unsigned i = 0; i < p->loop_count; i++) {
+        struct st_loop *loop = &p->loops[i];
+        st_metric connections = st_net_of(loop)->connections;
+        int64_t n = atomic_load_explicit(&loop->metrics->slots[connections], memory_order_relaxed);
+
+        json_array_append_new(
+            out, json_pack("{s:i, s:I}", "index", (int)i, "connections", (json_int_t)n));
+    }
+    return out;
+}
+
+static json_t *show_slots(const struct st_processor *p)
+{
+    json_t *out = json_array();
+
+    for (unsigned i = 0; i < p->slots.count; i++) {
+        const struct st_slot *s = &p->slots.items[i];
+
+        json_array_append_new(out, json_pack("{s:s, s:s, s:b, s:i}", "name", s->name, "cpus",
+                                             s->cpu_list, "pinned", (int)s->pinned, "numaNode",
+                                             s->numa_node));
+    }
+    return out;
+}
+
+static json_t *judge(struct st_processor *p, json_t *reasons)
+{
+    char reason[256];
+    bool ready = st_processor_is_ready(p, reason, sizeof reason);
+
+    if (!ready)
+        json_array_insert_new(reasons, 0, json_string(reason));
+    if (st_log_dropped() > 0)
+        json_array_append_new(reasons, json_sprintf("Log: %llu records were dropped",
+                                                    (unsigned long long)st_log_dropped()));
+    return json_boolean(ready);
+}
+
+void st_admin_status(struct admin_exchange *ax)
+{
+    struct st_processor *p = ax->admin->p;
+    const struct st_function_config *f = &p->config->function;
+    uint64_t body_bytes = atomic_load_explicit(&p->bodies.used, memory_order_relaxed);
+    json_t *reasons = json_array(), *pools = show_pools(p, reasons), *ready = judge(p, reasons);
+    bool degraded = json_array_size(reasons) > 0;
+
+    st_admin_answer_json(
+        ax, 200,
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:b, s:o, s:f, s:o, s:o, s:o, s:{s:I, s:I}}",
+                  "version", STATOR_VERSION, "commit", STATOR_COMMIT, "function", f->name,
+                  "runtime", f->runtime->name, "instance", p->instance, "phase",
+                  phase_name(st_processor_phase(p)), "ready", ready, "degraded", (int)degraded,
+                  "reasons", reasons, "uptimeSeconds",
+                  (double)(st_clock_mono() - p->started_ns) / (double)ST_SEC, "pools", pools,
+                  "loops", show_loops(p), "slots", show_slots(p), "bodyMemory", "used",
+                  (json_int_t)body_bytes, "limit", (json_int_t)p->bodies.limit));
+}
