@@ -65,11 +65,15 @@ struct st_endpoint_config {
     const char *listen_address;
 };
 
+/* Who fires cron triggers: the processor, or a CronJob of the cluster that calls the function. */
+enum st_cron_mode { ST_CRON_PROCESSOR, ST_CRON_KUBE };
+
 struct st_platform_config {
     struct st_endpoint_config web_admin, health, metrics;
     int log_level;    /* enum st_log_level */
     int log_encoding; /* enum st_log_encoding */
     bool disable_default_http;
+    int cron_mode; /* enum st_cron_mode */
 };
 
 struct st_config {

@@ -7,6 +7,7 @@
 #include "processor/core/base.h"
 #include "processor/core/err.h"
 
+struct st_secrets;
 struct fy_document;
 struct fy_node;
 
@@ -14,10 +15,11 @@ enum { ST_DOCUMENT_MAX_BYTES = 1024 * 1024 };
 
 struct st_document {
     struct fy_document *fyd;
-    const char *file;             /* for messages; borrowed */
-    char *text;                   /* libfyaml's tokens point into it */
-    struct st_config_memory *mem; /* borrowed */
-    struct st_diag *diag;         /* borrowed */
+    const char *file;                 /* for messages; borrowed */
+    char *text;                       /* libfyaml's tokens point into it */
+    struct st_config_memory *mem;     /* borrowed */
+    struct st_diag *diag;             /* borrowed */
+    const struct st_secrets *secrets; /* of masked texts; NULL, as opened: they stay */
 };
 
 enum st_node_kind { ST_NODE_NULL, ST_NODE_SCALAR, ST_NODE_MAP, ST_NODE_LIST };

@@ -192,20 +192,22 @@ static void finish_triggers(struct st_reader *r, struct st_raw_function *raw,
 /* ---- the function ---- */
 
 static void finish_runtime(struct st_reader *r, struct st_raw_function *raw,
-                           const struct st_config_env *env)
+                           const struct st_runtime_kind *fallback, const struct st_config_env *env)
 {
     struct st_path spec = {.name = ST_SLICE("spec")};
     struct st_path path = {.up = &spec, .name = ST_SLICE("runtimeAttributes")};
     struct choice choice = {.known = nuclio_runtimes};
     const char *colon = strchr(raw->runtime, ':');
     struct st_slice name = st_slice_of(raw->runtime);
-    const struct st_runtime_kind *kind;
+    const struct st_runtime_kind *kind = fallback;
+    bool named = st_reader_was_set(r, &raw->runtime, NULL);
 
-    if (!st_reader_was_set(r, &raw->runtime, NULL))
+    if (!named && fallback == NULL)
         return; /* told as missing */
     if (colon != NULL)
         name.len = (size_t)(colon - raw->runtime);
-    kind = st_runtime_kind_find(env->runtime_kinds, name);
+    if (named)
+        kind = st_runtime_kind_find(env->runtime_kinds, name);
     raw->f.runtime = kind;
     if (kind == NULL) {
         for (; choice.count < MAX_KINDS && env->runtime_kinds[choice.count] != NULL; choice.count++)
@@ -227,9 +229,9 @@ static const char *project_of(const struct st_raw_function *raw)
 }
 
 static void apply_rules(struct st_reader *r, struct st_raw_function *raw,
-                        const struct st_config_env *env)
+                        const struct st_runtime_kind *fallback, const struct st_config_env *env)
 {
-    finish_runtime(r, raw, env);
+    finish_runtime(r, raw, fallback, env);
     finish_triggers(r, raw, env);
     raw->f.project = project_of(raw);
     raw->f.disable_default_http =
@@ -241,25 +243,39 @@ static void apply_rules(struct st_reader *r, struct st_raw_function *raw,
             "yet, expected none");
 }
 
-int st_function_read(struct st_function_config *f, struct st_document *doc,
-                     const struct st_config_env *env, int *log_level)
+static void finish_extras(struct st_reader *r, const struct st_raw_function *raw,
+                          struct st_function_extras *extras)
+{
+    static const struct st_path path = {.name = ST_SLICE("PlatformConfig")};
+
+    if (raw->log_sink_count > 0)
+        extras->log_level = st_log_level_of(raw->log_sinks[0].level);
+    extras->has_platform = raw->platform.fyn != NULL;
+    if (extras->has_platform)
+        st_platform_read_node(&extras->platform, r, raw->platform, &path);
+}
+
+int st_function_read(struct st_function_config *f, struct st_function_extras *extras,
+                     const struct st_function_text *text, const struct st_config_env *env)
 {
     struct st_raw_function raw = {.runtime = ""};
-    struct st_node root = st_document_root(doc);
+    struct st_document *doc = text->doc;
+    struct st_node root = text->root.fyn != NULL ? text->root : st_document_root(doc);
     unsigned errors = doc->diag->errors;
     struct st_reader r;
 
+    *extras = (struct st_function_extras){.log_level = -1};
     st_reader_init(&r, doc);
+    r.partial = text->runtime != NULL;
     if (st_node_kind(root) == ST_NODE_MAP) {
         st_reader_fill(&r, st_function_table, &raw, root, NULL);
-        apply_rules(&r, &raw, env);
+        apply_rules(&r, &raw, text->runtime, env);
+        finish_extras(&r, &raw, extras);
     } else {
         st_diag_error(doc->diag, (struct st_place){doc->file, root.line, root.column},
                       "found %s, expected an object, for example {spec: {runtime: native}}",
                       st_node_kind(root) == ST_NODE_LIST ? "a list" : "text");
     }
-    if (raw.log_sink_count > 0)
-        *log_level = st_log_level_of(raw.log_sinks[0].level);
     *f = raw.f;
     return doc->diag->errors == errors ? 0 : ST_ERR_INVALID;
 }

@@ -28,6 +28,12 @@ int st_log_level_of(int index)
         .name = (key), .type = ST_OPT_ANY, .flags = ST_OPT_UNSUPPORTED \
     }
 
+/* The same, of which one value asks for nothing. */
+#define UNSUPPORTED_BUT(key, word)                                                      \
+    {                                                                                   \
+        .name = (key), .type = ST_OPT_ANY, .flags = ST_OPT_UNSUPPORTED, .value = (word) \
+    }
+
 #define END          \
     {                \
         .name = NULL \
@@ -48,13 +54,13 @@ static const struct st_option queue_table[] = {
      .min = 1,
      .max = 1e9,
      .flags = ST_OPT_EXPAND,
-     .help = "Events that may wait for a worker, all triggers together.",
+     .help = "Events that may wait for a worker, for each pool of workers.",
      .example = "8192"},
     {.name = "bytes",
      .type = ST_OPT_SIZE,
      .offset = OWN(queue.bytes) - OWN(queue),
      .flags = ST_OPT_EXPAND,
-     .help = "Bytes of bodies that may wait; 0: no bound of its own."},
+     .help = "Bytes of their bodies, for each pool; 0: no bound of its own."},
     END};
 
 static const struct st_option own_table[] = {
@@ -64,20 +70,22 @@ static const struct st_option own_table[] = {
      .min = 0,
      .max = 64,
      .flags = ST_OPT_EXPAND,
-     .help = "I/O loops; 0: one for each CPU of the limit.",
+     .help = "I/O loops; 0: the CPU limit, rounded up.",
      .example = "2"},
     {.name = "pin",
      .type = ST_OPT_ENUM,
      .offset = OWN(pin),
      .values = pin_names,
      .flags = ST_OPT_EXPAND,
-     .help = "When workers are bound to CPUs of their own."},
+     .help = "When workers are bound to CPUs of their own; auto: where there are enough and no "
+             "quota is smaller."},
     {.name = "isolation",
      .type = ST_OPT_ENUM,
      .offset = OWN(isolation),
      .values = isolation_names,
      .flags = ST_OPT_EXPAND,
-     .help = "Whether a handler runs in a process of its own."},
+     .help =
+         "Whether a handler runs in a process of its own; process is refused: not supported yet."},
     {.name = "queue",
      .type = ST_OPT_OBJECT,
      .offset = OWN(queue),
@@ -88,7 +96,7 @@ static const struct st_option own_table[] = {
      .type = ST_OPT_SIZE,
      .offset = OWN(body_memory),
      .flags = ST_OPT_EXPAND,
-     .help = "Memory of all bodies together; 0: a quarter of the memory limit.",
+     .help = "Memory of all request bodies together; 0: a quarter of the memory limit.",
      .example = "64Mi"},
     {.name = "drainDelay",
      .type = ST_OPT_DURATION,
@@ -108,6 +116,9 @@ static const struct st_option own_table[] = {
 /* ---- triggers ---- */
 
 #define TRIGGER(member) offsetof(struct st_raw_trigger, member)
+
+static const struct st_option batch_table[] = {UNSUPPORTED_BUT("mode", "disable"),
+                                               CONTROLLER("batchSize"), CONTROLLER("timeout"), END};
 
 static const struct st_option trigger_table[] = {
     {.name = "kind",
@@ -140,19 +151,20 @@ static const struct st_option trigger_table[] = {
      .offset = TRIGGER(c.wait_ns),
      .value = "10000",
      .max = 86400e3,
-     .help = "How long an event waits for a worker; 0: not at all.",
+     .help = "How long an event waits for a worker; 0: not at all; negative: the default.",
      .example = "10000"},
     {.name = "workerAllocatorName",
      .type = ST_OPT_STRING,
      .offset = TRIGGER(c.allocator_name),
      .value = "",
-     .help = "Triggers that give the same name share one pool of workers."},
+     .help = "Triggers that give the same name share one pool of workers; the first one decides "
+             "its size."},
     {.name = "workerTerminationTimeout",
      .type = ST_OPT_DURATION,
      .offset = TRIGGER(c.stop_ns),
      .value = "10s",
      .max = 86400e9,
-     .help = "How long running events may take at the end.",
+     .help = "How long running events may take at the end; the largest of all triggers counts.",
      .example = "10s"},
     {.name = "url",
      .type = ST_OPT_STRING,
@@ -177,8 +189,12 @@ static const struct st_option trigger_table[] = {
     UNSUPPORTED("username"),
     UNSUPPORTED("password"),
     UNSUPPORTED("secret"),
-    UNSUPPORTED("batch"),
-    UNSUPPORTED("explicitAckMode"),
+    {.name = "batch",
+     .type = ST_OPT_OBJECT,
+     .table = batch_table,
+     .help = "Several events in one call of the handler.",
+     .example = "{mode: disable}"},
+    UNSUPPORTED_BUT("explicitAckMode", "disable"),
     UNSUPPORTED("waitExplicitAckDuringRebalanceTimeout"),
     UNSUPPORTED("maxConcurrency"),
     UNSUPPORTED("ordering"),
@@ -250,7 +266,7 @@ static const struct st_option spec_table[] = {
      .offset = RAW(f.env),
      .table = env_table,
      .item_size = sizeof(struct st_env_var),
-     .help = "Environment of the workers.",
+     .help = "Environment of the workers; of this process, for handlers that run in it.",
      .example = "[{name: LEVEL, value: \"1\"}]"},
     {.name = "eventTimeout",
      .type = ST_OPT_DURATION,
@@ -275,12 +291,17 @@ static const struct st_option spec_table[] = {
      .offset = RAW(log_sinks),
      .table = sink_table,
      .item_size = sizeof(struct st_raw_sink),
-     .help = "The level of this function's log.",
+     .help = "The level of the first one is that of the log, whatever platform.yaml says.",
      .example = "[{level: info}]"},
     {.name = "disableDefaultHTTPTrigger",
      .type = ST_OPT_BOOL,
      .offset = RAW(disable_default_http),
-     .help = "Do not add an http trigger where none is configured."},
+     .help =
+         "Do not add an http trigger where none is configured; when absent, the platform decides."},
+    {.name = "disableSensitiveFieldsMasking",
+     .type = ST_OPT_BOOL,
+     .offset = RAW(no_masking),
+     .help = "Whether references to masked secrets stay as they are."},
     {.name = "stator",
      .type = ST_OPT_OBJECT,
      .offset = RAW(f.own),
@@ -288,7 +309,6 @@ static const struct st_option spec_table[] = {
      .help = "What Nuclio does not have.",
      .example = "{loops: 2}"},
     UNSUPPORTED("dataBindings"),
-    CONTROLLER("disableSensitiveFieldsMasking"),
     CONTROLLER("replicas"),
     CONTROLLER("minReplicas"),
     CONTROLLER("maxReplicas"),
@@ -337,7 +357,7 @@ static const struct st_option metadata_table[] = {
      .type = ST_OPT_STRING,
      .offset = RAW(f.name),
      .value = "",
-     .help = "Name of the function.",
+     .help = "Name of the function; that of the folder, or of the handler's file, when absent.",
      .example = "hello"},
     {.name = "namespace",
      .type = ST_OPT_STRING,
@@ -375,6 +395,11 @@ const struct st_option st_function_table[] = {CONTROLLER("apiVersion"),
                                                .help = "What it does.",
                                                .example = "{runtime: native, handler: hello.so}"},
                                               CONTROLLER("status"),
-                                              CONTROLLER("PlatformConfig"),
+                                              {.name = "PlatformConfig",
+                                               .type = ST_OPT_NODE,
+                                               .offset = RAW(platform),
+                                               .table = st_platform_table,
+                                               .help = "The platform's configuration, where there "
+                                                       "is no platform.yaml."},
                                               CONTROLLER("meta"),
                                               END};

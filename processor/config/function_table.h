@@ -29,6 +29,8 @@ struct st_raw_function {
     struct st_raw_sink *log_sinks;
     size_t log_sink_count;
     bool disable_default_http;
+    bool no_masking;
+    struct st_node platform; /* embedded platform.yaml */
 };
 
 /* debug, info, warn, error, warning; NULL-terminated. st_log_level_of(index) gives the level. */

@@ -8,8 +8,11 @@
 #include <unistd.h>
 
 #include "processor/config/config.h"
+#include "processor/config/inline.h"
 #include "processor/config/reader.h"
+#include "processor/config/scalar.h"
 #include "processor/config/schema.h"
+#include "processor/config/secrets.h"
 #include "processor/runtime.h"
 #include "processor/trigger.h"
 
@@ -26,6 +29,7 @@ struct load {
     const struct st_config_env *env;
     struct st_config_memory *mem;
     struct st_diag diag;
+    bool platform_file; /* there is one: what function.yaml has of it does not count */
 };
 
 static const struct st_place nowhere = {NULL, 0, 0};
@@ -103,40 +107,111 @@ static const char *default_code_dir(struct load *l)
 
 /* ---- the function ---- */
 
+/* The value of a key of an object, whatever its case; nothing when there is none. */
+static struct st_node member(struct st_document *doc, struct st_node node, const char *name)
+{
+    struct st_pairs pairs;
+
+    if (st_node_kind(node) == ST_NODE_MAP && st_document_pairs(doc, node, &pairs) == 0) {
+        for (size_t i = 0; i < pairs.count; i++) {
+            if (st_slice_ieq(pairs.items[i].key, st_slice_of(name)))
+                return pairs.items[i].value;
+        }
+    }
+    return (struct st_node){NULL, 0, 0};
+}
+
+/* Masked texts are put back when the environment asks for it and the function does not object. */
+static int read_secrets(struct load *l, const struct st_function_text *text)
+{
+    struct st_document *doc = text->doc;
+    struct st_node root = text->root.fyn != NULL ? text->root : st_document_root(doc);
+    struct st_node node;
+    bool disabled = false;
+
+    if (!st_secrets_wanted())
+        return 0;
+    node = member(doc, member(doc, root, "spec"), "disableSensitiveFieldsMasking");
+    if (st_node_kind(node) == ST_NODE_SCALAR &&
+        st_scalar_bool(st_node_text(node), &disabled) == 0 && disabled)
+        return 0;
+    return st_secrets_read(&doc->secrets, l->env->root, l->mem, &l->diag);
+}
+
+/* Reads the function and what its file says of the platform, and closes the document. */
+static int read_function(struct load *l, struct st_function_text *text)
+{
+    struct st_platform_config *p = &l->out->platform;
+    struct st_function_extras extras;
+    int secrets_rc = read_secrets(l, text);
+    int rc = st_function_read(&l->out->function, &extras, text, l->env);
+
+    st_document_close(text->doc);
+    if (extras.has_platform && !l->platform_file)
+        *p = extras.platform;
+    if (extras.log_level >= 0)
+        p->log_level = extras.log_level;
+    return secrets_rc != 0 ? secrets_rc : rc;
+}
+
 static int load_file(struct load *l, const char *file)
 {
     struct st_function_config *f = &l->out->function;
     struct st_document doc;
+    struct st_function_text text = {.doc = &doc};
     int rc;
 
     l->out->file = st_config_text(l->mem, st_slice_of(file));
     rc = st_document_open(&doc, l->out->file, l->mem, &l->diag);
-    if (rc != 0)
-        return rc;
-    rc = st_function_read(f, &doc, l->env, &l->out->platform.log_level);
-    st_document_close(&doc);
+    if (rc == 0)
+        rc = read_function(l, &text);
     if (rc == 0 && f->name[0] == '\0')
         f->name = name_of_directory(l, directory_of(l, file));
     return rc;
 }
 
-/* A file that a runtime takes as it is: HTTP on :8080. */
+/* What a handler's source says in its comments; without a block only defaults. */
+static int load_inline(struct load *l, const char *file, const struct st_runtime_kind *runtime)
+{
+    struct st_function_config *f = &l->out->function;
+    struct st_document doc;
+    struct st_function_text text = {.doc = &doc, .runtime = runtime};
+    int rc = 0;
+
+    if (runtime->comment != NULL)
+        rc = st_inline_open(&doc, &text.root, file, runtime->comment, l->mem, &l->diag);
+    if (rc != 0)
+        return rc;
+    if (text.root.fyn != NULL) {
+        l->out->file = st_config_text(l->mem, st_slice_of(file));
+        return read_function(l, &text);
+    }
+    st_function_defaults(f, l->mem);
+    f->runtime = runtime;
+    f->runtime_attributes = st_config_alloc(l->mem, runtime->attributes_size + 1);
+    if (runtime->attributes != NULL)
+        st_reader_defaults(l->mem, runtime->attributes, f->runtime_attributes);
+    return 0;
+}
+
+/* A file that a runtime takes as it is: HTTP on :8080, unless its comments say otherwise. */
 static int load_handler(struct load *l, const char *file, const struct st_runtime_kind *runtime)
 {
     struct st_function_config *f = &l->out->function;
     const char *base = base_of(file);
+    int rc;
 
     if (access(file, R_OK) != 0) {
         st_diag_error(&l->diag, nowhere, "%s can't be read: %s", file, strerror(errno));
         return ST_ERR_NOTFOUND;
     }
-    st_function_defaults(f, l->mem);
-    f->runtime = runtime;
-    f->handler = st_config_text(l->mem, st_slice_of(base));
-    f->name = st_config_text(l->mem, (struct st_slice){base, strcspn(base, ".")});
-    f->runtime_attributes = st_config_alloc(l->mem, runtime->attributes_size + 1);
-    if (runtime->attributes != NULL)
-        st_reader_defaults(l->mem, runtime->attributes, f->runtime_attributes);
+    rc = load_inline(l, file, runtime);
+    if (rc != 0)
+        return rc;
+    if (f->handler[0] == '\0')
+        f->handler = st_config_text(l->mem, st_slice_of(base));
+    if (f->name[0] == '\0')
+        f->name = st_config_text(l->mem, (struct st_slice){base, strcspn(base, ".")});
     l->out->code_dir = directory_of(l, file);
     return 0;
 }
@@ -206,6 +281,7 @@ static int load_platform(struct load *l)
             return 0;
         }
     }
+    l->platform_file = true;
     rc = st_document_open(&doc, file, l->mem, &l->diag);
     if (rc != 0)
         return rc;
@@ -225,6 +301,26 @@ static const char *with_port(struct load *l, const char *url, int64_t port)
     return st_config_printf(l->mem, "%.*s:%lld", (int)host, url, (long long)port);
 }
 
+/* Those that somebody else fires. */
+static void drop_cron_triggers(struct load *l)
+{
+    struct st_function_config *f = &l->out->function;
+    size_t kept = 0;
+
+    for (size_t i = 0; i < f->trigger_count; i++) {
+        const struct st_trigger_config *t = &f->triggers[i];
+
+        if (strcmp(t->kind->name, "cron") != 0)
+            f->triggers[kept++] = *t;
+        else
+            st_diag_warn(&l->diag, (struct st_place){l->out->file, t->line, t->column},
+                         "spec.triggers.%s: left to a CronJob of the cluster, as the platform's "
+                         "cronTriggerCreationMode says",
+                         t->name);
+    }
+    f->trigger_count = kept;
+}
+
 static int apply_args(struct load *l)
 {
     struct st_function_config *f = &l->out->function;
@@ -233,6 +329,8 @@ static int apply_args(struct load *l)
                                                  : l->out->platform.disable_default_http;
     struct st_trigger_config *http = NULL;
 
+    if (l->out->platform.cron_mode == ST_CRON_KUBE)
+        drop_cron_triggers(l);
     for (size_t i = 0; i < f->trigger_count; i++) {
         if (strcmp(f->triggers[i].kind->name, http_kind) == 0)
             http = &f->triggers[i];
@@ -314,14 +412,14 @@ static bool is_platform(struct st_document *doc)
 static int check_file(struct load *l, const char *file)
 {
     struct st_document doc;
-    int level, rc = st_document_open(&doc, file, l->mem, &l->diag);
+    struct st_function_text text = {.doc = &doc};
+    int rc = st_document_open(&doc, file, l->mem, &l->diag);
 
     if (rc != 0)
         return rc;
-    if (is_platform(&doc))
-        rc = st_platform_read(&l->out->platform, &doc);
-    else
-        rc = st_function_read(&l->out->function, &doc, l->env, &level);
+    if (!is_platform(&doc))
+        return read_function(l, &text);
+    rc = st_platform_read(&l->out->platform, &doc);
     st_document_close(&doc);
     return rc;
 }

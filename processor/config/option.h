@@ -47,7 +47,8 @@ struct st_option {
     const char *name; /* canonical; NULL ends a table. Keys fold case */
     enum st_option_type type;
     size_t offset;     /* in the struct that the table fills */
-    const char *value; /* default, as text (a list: separated by commas); NULL: zero */
+    const char *value; /* default, as text (a list: separated by commas); NULL: zero. UNSUPPORTED:
+                        * a value that asks for nothing */
     double min, max;   /* in numbers, bytes, ns or ms; both 0: no bounds; max may be INFINITY */
     unsigned flags;
     const char *const *values; /* ST_OPT_ENUM: names, NULL-terminated; "" only reserves an index */

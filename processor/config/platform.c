@@ -21,6 +21,7 @@ struct raw_metric_sink {
 
 struct raw_platform {
     struct st_platform_config p;
+    const char *prefix; /* of paths in messages */
     struct raw_log_sink *log_sinks;
     size_t log_sink_count;
     struct st_raw_sink *log_system;
@@ -188,6 +189,8 @@ static const struct st_option metrics_table[] = {
     CONTROLLER("system"),
     END};
 
+static const char *const cron_modes[] = {"processor", "kube", NULL}; /* enum st_cron_mode */
+
 const struct st_option st_platform_table[] = {
     {.name = "webAdmin",
      .type = ST_OPT_OBJECT,
@@ -214,7 +217,14 @@ const struct st_option st_platform_table[] = {
      .offset = RAW(p.disable_default_http),
      .help = "Do not add an http trigger where none is configured."},
     CONTROLLER("kind"),
-    CONTROLLER("cronTriggerCreationMode"),
+    {.name = "cronTriggerCreationMode",
+     .type = ST_OPT_ENUM,
+     .offset = RAW(p.cron_mode),
+     .value = "processor",
+     .values = cron_modes,
+     .help =
+         "Who fires cron triggers; kube: CronJobs of the cluster, and the processor skips them.",
+     .example = "processor"},
     CONTROLLER("scaleToZero"),
     CONTROLLER("autoScale"),
     CONTROLLER("functionAugmentedConfigs"),
@@ -255,14 +265,15 @@ static bool is_address(const char *text)
     return port >= 0 && port <= 65535;
 }
 
-static void check_address(struct st_reader *r, const char *const *field, const char *path)
+static void check_address(struct st_reader *r, const struct raw_platform *raw,
+                          const char *const *field, const char *path)
 {
     if (is_address(*field))
         return;
     st_reader_error(r, field, (struct st_node){.line = 1, .column = 1},
-                    "%s: found \"%s\", expected an address and a port, for example "
+                    "%s%s: found \"%s\", expected an address and a port, for example "
                     "\"127.0.0.1:8081\" or \":8081\"",
-                    path, *field);
+                    raw->prefix, path, *field);
 }
 
 static const struct raw_log_sink *log_sink_named(const struct raw_platform *raw, const char *name)
@@ -283,8 +294,8 @@ static bool take_binding(struct st_reader *r, struct raw_platform *raw, const ch
 
         if (sink == NULL && strcmp(list[i].sink, "stdout") != 0) {
             st_reader_error(r, &list[i].sink, (struct st_node){.line = 1, .column = 1},
-                            "%s[%zu].sink: found \"%s\", expected a name of logger.sinks", path, i,
-                            list[i].sink);
+                            "%s%s[%zu].sink: found \"%s\", expected a name of logger.sinks",
+                            raw->prefix, path, i, list[i].sink);
             continue;
         }
         if (sink != NULL && strcmp(sink->kind, "stdout") != 0)
@@ -303,9 +314,9 @@ static void finish_logger(struct st_reader *r, struct raw_platform *raw)
 
         if (st_reader_was_set(r, &sink->kind, NULL) && strcmp(sink->kind, "stdout") != 0)
             st_reader_warn(r, &sink->kind, (struct st_node){0},
-                           "logger.sinks.%s.kind: \"%s\" is not supported by this build yet; "
+                           "%slogger.sinks.%s.kind: \"%s\" is not supported by this build yet; "
                            "the log goes to stdout",
-                           sink->key, sink->kind);
+                           raw->prefix, sink->key, sink->kind);
     }
     if (!take_binding(r, raw, "logger.system", raw->log_system, raw->log_system_count))
         take_binding(r, raw, "logger.functions", raw->log_functions, raw->log_function_count);
@@ -325,14 +336,14 @@ static void use_metric_sink(struct st_reader *r, struct raw_platform *raw,
 {
     if (strcmp(sink->kind, "prometheusPull") != 0) {
         st_reader_warn(r, &sink->kind, (struct st_node){0},
-                       "metrics.sinks.%s.kind: \"%s\" is not supported by this build yet, the "
+                       "%smetrics.sinks.%s.kind: \"%s\" is not supported by this build yet, the "
                        "sink is ignored",
-                       sink->key, sink->kind);
+                       raw->prefix, sink->key, sink->kind);
         return;
     }
     raw->p.metrics.enabled = sink->enabled;
     raw->p.metrics.listen_address = sink->url;
-    check_address(r, &sink->url, st_config_printf(r->mem, "metrics.sinks.%s.url", sink->key));
+    check_address(r, raw, &sink->url, st_config_printf(r->mem, "metrics.sinks.%s.url", sink->key));
 }
 
 /* Without `functions` every sink counts; Nuclio would use none, ours are on by default. */
@@ -352,9 +363,9 @@ static void finish_metrics(struct st_reader *r, struct raw_platform *raw)
             use_metric_sink(r, raw, sink);
         else if (name != NULL)
             st_reader_error(r, &raw->metric_functions.items[i], (struct st_node){0},
-                            "metrics.functions[%zu]: found \"%s\", expected a name of "
+                            "%smetrics.functions[%zu]: found \"%s\", expected a name of "
                             "metrics.sinks",
-                            i, name);
+                            raw->prefix, i, name);
     }
 }
 
@@ -366,28 +377,36 @@ static void set_defaults(struct raw_platform *raw)
     raw->p.metrics.listen_address = ":8090";
 }
 
+void st_platform_read_node(struct st_platform_config *p, struct st_reader *r, struct st_node node,
+                           const struct st_path *path)
+{
+    struct raw_platform raw = {.p = {.log_level = 0}, .prefix = ""};
+
+    if (path != NULL)
+        raw.prefix = st_config_printf(r->mem, "%.*s.", (int)path->name.len, path->name.ptr);
+    set_defaults(&raw);
+    st_reader_fill(r, st_platform_table, &raw, node, path);
+    check_address(r, &raw, &raw.p.web_admin.listen_address, "webAdmin.listenAddress");
+    check_address(r, &raw, &raw.p.health.listen_address, "healthCheck.listenAddress");
+    finish_logger(r, &raw);
+    finish_metrics(r, &raw);
+    raw.p.web_admin.configured = raw.p.health.configured = raw.p.metrics.configured = true;
+    *p = raw.p;
+}
+
 int st_platform_read(struct st_platform_config *p, struct st_document *doc)
 {
-    struct raw_platform raw = {.p = {.log_level = 0}};
     struct st_node root = st_document_root(doc);
     unsigned errors = doc->diag->errors;
     struct st_reader r;
 
     st_reader_init(&r, doc);
-    set_defaults(&raw);
-    if (st_node_kind(root) == ST_NODE_MAP) {
-        st_reader_fill(&r, st_platform_table, &raw, root, NULL);
-        check_address(&r, &raw.p.web_admin.listen_address, "webAdmin.listenAddress");
-        check_address(&r, &raw.p.health.listen_address, "healthCheck.listenAddress");
-        finish_logger(&r, &raw);
-        finish_metrics(&r, &raw);
-    } else {
+    if (st_node_kind(root) == ST_NODE_MAP)
+        st_platform_read_node(p, &r, root, NULL);
+    else
         st_diag_error(doc->diag, (struct st_place){doc->file, root.line, root.column},
                       "found %s, expected an object, for example {webAdmin: {enabled: true}}",
                       st_node_kind(root) == ST_NODE_LIST ? "a list" : "text");
-    }
-    raw.p.web_admin.configured = raw.p.health.configured = raw.p.metrics.configured = true;
-    *p = raw.p;
     return doc->diag->errors == errors ? 0 : ST_ERR_INVALID;
 }
 

@@ -113,7 +113,7 @@ static void read_scalar(struct st_reader *r, const struct st_option *row, void *
 {
     char fault[512];
 
-    if (st_value_read(r->mem, row, base, node, fault, sizeof(fault)) != 0)
+    if (st_value_read(r->doc, row, base, node, fault, sizeof(fault)) != 0)
         complain(r, node, path, fault);
     else
         mark_set(r, (char *)base + row->offset, node);
@@ -257,13 +257,24 @@ static enum st_node_kind kind_wanted(enum st_option_type type)
     }
 }
 
+/* Nothing, an empty text, or the word that the row has for "off". */
+static bool asks_nothing(const struct st_option *row, struct st_node node)
+{
+    struct st_slice text;
+
+    if (st_node_kind(node) != ST_NODE_SCALAR)
+        return st_node_kind(node) == ST_NODE_NULL;
+    text = st_node_text(node);
+    return text.len == 0 || (row->value != NULL && st_slice_eq(text, st_slice_of(row->value)));
+}
+
 static void read_value(struct st_reader *r, const struct st_option *row, void *base,
                        struct st_node node, const struct st_path *path)
 {
     void *field = (char *)base + row->offset;
 
     if (row->type == ST_OPT_ANY) {
-        if (row->flags & ST_OPT_UNSUPPORTED)
+        if ((row->flags & ST_OPT_UNSUPPORTED) && !asks_nothing(row, node))
             st_diag_warn(r->diag, place_of(r, node),
                          "%s: this build does not support it yet and ignores it",
                          path_text(r, path));
@@ -403,7 +414,8 @@ static void fill(struct st_reader *r, const struct st_option *table, void *base,
         read_value(r, row, base, pair->value, &at);
     }
     for (size_t i = 0; table[i].name != NULL; i++) {
-        if ((table[i].flags & ST_OPT_REQUIRED) && seen_line[i] == 0)
+        if ((table[i].flags & ST_OPT_REQUIRED) && seen_line[i] == 0 &&
+            !(r->partial && (path == NULL || path->up == NULL)))
             complain_required(r, &table[i], node, path);
     }
 }
@@ -411,6 +423,8 @@ static void fill(struct st_reader *r, const struct st_option *table, void *base,
 void st_reader_defaults(struct st_config_memory *mem, const struct st_option *table, void *base)
 {
     for (; table->name != NULL; table++) {
+        if (table->type == ST_OPT_ANY)
+            continue;
         if (table->type == ST_OPT_OBJECT)
             st_reader_defaults(mem, table->table, (char *)base + table->offset);
         else if (table->value != NULL)

@@ -18,6 +18,7 @@ struct st_reader {
     struct st_diag *diag;
     struct st_seen *seen;       /* newest first */
     struct st_string_list told; /* spellings that were warned of; items owned by mem */
+    bool partial;               /* spec and spec.runtime may be absent */
 };
 
 /* The way to a node, for messages; lives on the stack of the walk. */

@@ -7,6 +7,7 @@
 #include "processor/config/document.h"
 #include "processor/config/memory.h"
 #include "processor/config/option.h"
+#include "processor/config/reader.h"
 #include "processor/core/base.h"
 
 /* What a configuration is read against. */
@@ -29,11 +30,29 @@ int st_config_check_env(const char *file, bool strict,
 extern const struct st_option st_function_table[];
 extern const struct st_option st_platform_table[];
 
-/* Reads a document into the struct; all faults are told to its diag. log_level: as it was, or what
- * spec.loggerSinks says. */
-int st_function_read(struct st_function_config *f, struct st_document *doc,
-                     const struct st_config_env *env, int *log_level) ST_MUST_CHECK;
+/* A document with a function in it. */
+struct st_function_text {
+    struct st_document *doc;
+    struct st_node root; /* where the function begins; fyn NULL: the document's root */
+    const struct st_runtime_kind *runtime; /* where it names none; NULL: it must */
+};
+
+/* What it says beside the function. */
+struct st_function_extras {
+    int log_level; /* of spec.loggerSinks; -1: nothing */
+    bool has_platform;
+    struct st_platform_config platform; /* as Nuclio's processor.yaml may have it */
+};
+
+/* Reads a document into the structs; all faults are told to its diag. */
+int st_function_read(struct st_function_config *f, struct st_function_extras *extras,
+                     const struct st_function_text *text,
+                     const struct st_config_env *env) ST_MUST_CHECK;
 int st_platform_read(struct st_platform_config *p, struct st_document *doc) ST_MUST_CHECK;
+
+/* The same for an object below the document's root, at path; faults go to the reader's diag. */
+void st_platform_read_node(struct st_platform_config *p, struct st_reader *r, struct st_node node,
+                           const struct st_path *path);
 
 /* The same without a file: defaults. */
 void st_function_defaults(struct st_function_config *f, struct st_config_memory *mem);

@@ -9,6 +9,7 @@
 #include "processor/config/expand.h"
 #include "processor/config/names.h"
 #include "processor/config/scalar.h"
+#include "processor/config/secrets.h"
 
 enum { SHOWN = 60 }; /* characters of a value that a message quotes */
 
@@ -432,14 +433,34 @@ static read_fn *reader_of(enum st_option_type type)
     }
 }
 
-int st_value_read(struct st_config_memory *mem, const struct st_option *row, void *base,
+/* Puts the text in that a reference stands for, which is not expanded. */
+static bool restore(const struct st_secrets *secrets, struct scalar *s)
+{
+    const char *value;
+
+    if (secrets == NULL || s->type != ST_SCALAR_TEXT || !st_secrets_find(secrets, s->text, &value))
+        return false;
+    s->text = value != NULL ? st_slice_of(value) : (struct st_slice){NULL, 0};
+    s->hidden = true;
+    return true;
+}
+
+int st_value_read(struct st_document *doc, const struct st_option *row, void *base,
                   struct st_node node, char *fault, size_t n)
 {
     struct scalar s = scalar_of(row, node);
+    struct st_config_memory *mem = doc->mem;
     read_fn *read = reader_of(row->type);
 
     ST_ASSERT(read != NULL);
-    if ((row->flags & ST_OPT_EXPAND) != 0 && s.type == ST_SCALAR_TEXT) {
+    if (restore(doc->secrets, &s)) {
+        if (s.text.ptr == NULL) {
+            snprintf(fault, n,
+                     "found a reference to a secret that the function's secrets do not have, "
+                     "expected one that they have, or the text itself");
+            return ST_ERR_INVALID;
+        }
+    } else if ((row->flags & ST_OPT_EXPAND) != 0 && s.type == ST_SCALAR_TEXT) {
         struct st_expansion e;
 
         if (st_expand(&e, s.text, mem) != 0) {
@@ -500,7 +521,7 @@ const char *st_value_default_text(const struct st_option *row)
 {
     bool zero = !has_bounds(row) || row->min <= 0;
 
-    if (row->flags & ST_OPT_REQUIRED)
+    if ((row->flags & ST_OPT_REQUIRED) || row->type == ST_OPT_ANY)
         return NULL;
     if (row->value != NULL)
         return row->value[0] != '\0' ? row->value : NULL;

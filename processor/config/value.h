@@ -8,9 +8,9 @@
 #include "processor/config/option.h"
 #include "processor/core/base.h"
 
-/* Reads a scalar node into the row's field of base. On a fault returns ST_ERR_INVALID, leaves the
- * field and writes "found X, expected Y, for example Z". */
-int st_value_read(struct st_config_memory *mem, const struct st_option *row, void *base,
+/* Reads a scalar node of the document into the row's field of base. On a fault returns
+ * ST_ERR_INVALID, leaves the field and writes "found X, expected Y, for example Z". */
+int st_value_read(struct st_document *doc, const struct st_option *row, void *base,
                   struct st_node node, char *fault, size_t n) ST_MUST_CHECK;
 
 /* Sets the row's default, which is not NULL. A bad one is a broken invariant. */

@@ -3,8 +3,9 @@
 
 /* libfyaml 0.7.12 forgets a buffer when text follows a long quoted scalar. What we allocate
  * ourselves is not of that library; the unit tests see whether every document is closed. */
-const char *__lsan_default_suppressions(void); /* NOLINT(bugprone-reserved-identifier,cert-*) */
-const char *__lsan_default_suppressions(void)  /* NOLINT(bugprone-reserved-identifier,cert-*) */
+__attribute__((visibility("default"))) const char *
+__lsan_default_suppressions(void);            /* NOLINT(bugprone-reserved-identifier,cert-*) */
+const char *__lsan_default_suppressions(void) /* NOLINT(bugprone-reserved-identifier,cert-*) */
 {
     return "leak:libfyaml.so\n";
 }
@@ -12,10 +13,11 @@ const char *__lsan_default_suppressions(void)  /* NOLINT(bugprone-reserved-ident
 static void read_function(struct st_document *doc)
 {
     struct st_config_env env = {kit_triggers, kit_runtimes, "", doc->diag->out};
+    struct st_function_text text = {.doc = doc};
+    struct st_function_extras extras;
     struct st_function_config f;
-    int level = 0;
 
-    if (st_function_read(&f, doc, &env, &level) != 0) {
+    if (st_function_read(&f, &extras, &text, &env) != 0) {
         ST_ASSERT(doc->diag->errors > 0);
         return;
     }

@@ -103,6 +103,7 @@ static const struct st_trigger_kind kit_queue = {.name = "queue", .aliases = kit
 static const struct st_runtime_kind kit_native = {.name = "native", .suffixes = kit_so};
 static const struct st_runtime_kind kit_scripts = {.name = "script",
                                                    .suffixes = kit_scr,
+                                                   .comment = "#",
                                                    .attributes = kit_script_table,
                                                    .attributes_size = sizeof(struct kit_script)};
 

@@ -372,8 +372,8 @@ static void test_warnings(void **state)
          "f.yaml:9:9: warning: spec.triggers.web.attributes.Ingresses: the name of this key is "
          "\"ingresses\"\n"},
         {HTTP "      batch: {mode: enable}\n",
-         "f.yaml:6:7: warning: spec.triggers.web.batch: this build does not support it yet and "
-         "ignores it\n"},
+         "f.yaml:6:21: warning: spec.triggers.web.batch.mode: this build does not support it yet "
+         "and ignores it\n"},
         {SPEC "  runtimeAttributes: {arguments: x}\n",
          "f.yaml:3:23: warning: spec.runtimeAttributes.arguments: unknown key, it is ignored\n"},
     };
