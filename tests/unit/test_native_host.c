@@ -47,11 +47,8 @@ static const struct st_trigger_kind kind = {
     .name = "test", .complete = keep, .release = count_release};
 
 static struct st_pool pool; /* for its metrics */
-static struct st_trigger trigger = {.kind = &kind,
-                                    .name = "test",
-                                    .processor = &processor,
-                                    .pool = &pool,
-                                    .loops = &trigger_loop};
+static struct st_trigger trigger = {
+    .kind = &kind, .name = "test", .processor = &processor, .pool = &pool, .loops = &trigger_loop};
 
 /* An event as a handler of a worker thread sees it. */
 static stator_event *begin(void)

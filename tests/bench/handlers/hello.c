@@ -6,9 +6,9 @@
 #include <string.h>
 
 #ifdef BENCH_BLOCKING
-# define HELLO_FLAGS 0
+#define HELLO_FLAGS 0
 #else
-# define HELLO_FLAGS STATOR_NONBLOCKING
+#define HELLO_FLAGS STATOR_NONBLOCKING
 #endif
 
 static const char hello[] = "Hello, world!";
