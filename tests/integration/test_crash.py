@@ -1,4 +1,4 @@
-"""A handler that dies in process: a report on stderr, the signal's exit status, nothing left over."""
+"""A handler that dies in process: a report on stderr, the exit status of its signal, no remains."""
 
 import os
 import re
