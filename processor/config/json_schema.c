@@ -14,7 +14,7 @@
 #include "processor/trigger.h"
 
 static const char duration_pattern[] =
-    "^([+-]?(0|(([0-9]+(\\.[0-9]*)?|\\.[0-9]+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h))+))?$";
+    "^([+]?(0|(([0-9]+(\\.[0-9]*)?|\\.[0-9]+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h))+))?$";
 static const char size_pattern[] =
     "^[+]?([0-9]+(\\.[0-9]*)?|\\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$";
 static const char expand_pattern[] = "\\$\\{";

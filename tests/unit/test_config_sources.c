@@ -1,5 +1,5 @@
 /* Where configuration comes from besides its files: comments of a handler, masked secrets, the
- * platform within a function's file; and how it is shown. */
+ * platform within a function's file. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
