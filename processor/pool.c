@@ -497,7 +497,8 @@ static struct st_worker *pool_any_with_credit(struct st_pool *pool)
     return w != NULL ? w : TAILQ_FIRST(&pool->lists[ST_WORKER_BUSY]);
 }
 
-void st_pool_resubmit(struct st_pool *pool, struct st_event *ev)
+/* On the event's home loop, whose timer ends the wait; takes a reference. */
+static void resubmit(struct st_pool *pool, struct st_event *ev)
 {
     struct st_worker *w;
     uint32_t a = 0;
@@ -507,7 +508,7 @@ void st_pool_resubmit(struct st_pool *pool, struct st_event *ev)
     /* Withdrawn between the recall and here: it is answered already. */
     gone = (atomic_load_explicit(&ev->claim, memory_order_relaxed) & 3u) == ST_CLAIM_CANCELLED;
     w = gone ? NULL : pool_any_with_credit(pool);
-    ev->queued_ns = st_clock_mono();
+    ev->queued_ns = st_loop_now(ev->home);
     if (w != NULL)
         a = pool_assign(w, ev);
     else if (!gone)
@@ -515,7 +516,25 @@ void st_pool_resubmit(struct st_pool *pool, struct st_event *ev)
     pthread_mutex_unlock(&pool->lock);
     if (w != NULL)
         hand_over(w, ev, a);
+    else if (!gone)
+        st_loop_timer_arm(ev->home, &ev->timer, wait_step(pool, pool->wait_ns));
     st_event_unref(ev);
+}
+
+static void deliver_resubmit(struct st_loop *loop, struct st_mail *mail)
+{
+    struct st_event *ev = ST_CONTAINER_OF(mail, struct st_event, mail);
+
+    (void)loop;
+    resubmit(ev->trigger->pool, ev);
+}
+
+void st_pool_resubmit(struct st_pool *pool, struct st_event *ev)
+{
+    if (st_loop_is_current(ev->home))
+        resubmit(pool, ev);
+    else
+        st_loop_post(ev->home, &ev->mail, deliver_resubmit);
 }
 
 bool st_pool_withdraw(struct st_pool *pool, struct st_event *ev)
