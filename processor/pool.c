@@ -565,18 +565,23 @@ static void deliver_abandon(struct st_loop *loop, struct st_mail *mail)
     w->runtime->kind->abandon(w);
 }
 
+/* A new worker for w's place, unless another loop did it since a moment ago, or the pool stops. */
 static void replace_worker(struct st_pool *pool, struct st_worker *w)
 {
     struct st_worker *next = worker_new(pool, w->index, w->slot, w->loop, false);
+    bool wanted;
 
     pthread_mutex_lock(&pool->lock);
-    pool->workers[w->index] = next;
-    if (pool->draining) /* since a moment ago */
-        st_worker_set_state(next, ST_WORKER_DEAD);
-    else
+    wanted = pool->workers[w->index] == w && !pool->draining;
+    if (wanted) {
+        pool->workers[w->index] = next;
         st_loop_post(next->loop, &next->mail, deliver_spawn); /* before a stop */
+    } else {
+        st_worker_set_state(next, ST_WORKER_DEAD);
+    }
     pthread_mutex_unlock(&pool->lock);
-    st_metric_add(st_processor_shard(pool->processor), pool->metrics.restarts_stuck, 1);
+    if (wanted)
+        st_metric_add(st_processor_shard(pool->processor), pool->metrics.restarts_stuck, 1);
 }
 
 /* A place whose worker is stuck or has ended, if a new one may be started for it. */
