@@ -286,7 +286,8 @@ static void register_trigger(struct st_trigger *t)
     t->metrics.in_flight = st_metric_register(ST_METRIC_EVENTS_IN_FLIGHT, labels.items);
     t->metrics.duration = st_metric_register(ST_METRIC_EVENT_DURATION, labels.items);
     t->metrics.late = st_metric_register(ST_METRIC_LATE_RESULTS, labels.items);
-    t->metrics.no_worker = st_metric_register(ST_METRIC_REJECTED, labels.items);
+    t->metrics.no_worker = st_trigger_rejected_metric(t, "no_worker");
+    t->metrics.no_memory = st_trigger_rejected_metric(t, "body_memory");
     st_labels_own(&labels, t->processor, t->name);
     st_labels_add(&labels, "stage", "queued");
     t->metrics.gone_queued = st_metric_register(ST_METRIC_CLIENT_GONE, labels.items);
@@ -303,7 +304,7 @@ static void register_trigger(struct st_trigger *t)
 
 static void open_triggers(struct fake *f)
 {
-    static const char *const names[FAKE_TRIGGERS] = {"t0", "t1", "t2", "t3"};
+    static const char *const names[FAKE_TRIGGERS] = {"t0", "t1", "t2", "t3", "t4", "t5"};
 
     for (unsigned i = 0; i < f->options.triggers; i++) {
         const struct fake_trigger_options *o = &f->options.trigger[i];

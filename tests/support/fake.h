@@ -11,7 +11,7 @@
 #include "processor/runtime.h"
 #include "processor/trigger.h"
 
-enum { FAKE_LOOPS = 4, FAKE_POOLS = 4, FAKE_TRIGGERS = 4, FAKE_SLOTS = 32, FAKE_CALLS = 256 };
+enum { FAKE_LOOPS = 4, FAKE_POOLS = 4, FAKE_TRIGGERS = 6, FAKE_SLOTS = 32, FAKE_CALLS = 256 };
 
 struct fake_pool_options {
     const struct st_runtime_kind *runtime; /* NULL: fake_runtime_kind */

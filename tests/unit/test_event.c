@@ -226,7 +226,7 @@ static void test_no_memory(void **state)
     assert_int_equal(f.call_count, 0);
     assert_int_equal(a->detached, 2);
     check_outcome(a, ST_OUTCOME_NO_MEMORY);
-    assert_int_equal(value(trigger()->metrics.no_worker), 1);
+    assert_int_equal(value(trigger()->metrics.no_memory), 1);
     assert_int_equal(value(trigger()->metrics.failed), 1);
     assert_int_equal(value(trigger()->metrics.in_flight), 0);
     finish();
