@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "processor/cli/cli.h"
+#include "processor/cli/usage.h"
 #include "processor/config/config.h"
 #include "processor/config/names.h"
 #include "processor/core/alloc.h"
@@ -14,8 +16,6 @@
 #include "processor/trigger.h"
 #include "stator/handler.h"
 #include "stator_version.h"
-
-enum { EXIT_USAGE = 2 };
 
 enum {
     OPT_CONFIG = 0x100,
@@ -42,6 +42,7 @@ struct command {
     const char *synopsis; /* what to type */
     const struct argp argp;
     int (*run)(const struct options *options);
+    int (*main)(int argc, char **argv); /* or: reads its options itself */
     bool takes_target;
     const char *takes_words; /* what they are: of such a command, at least one is needed */
 };
@@ -52,50 +53,14 @@ ST_NORETURN static void ST_PRINTF(2, 3) fail_usage(const struct command *c, cons
 {
     va_list args;
 
-    fputs("stator: ", stderr);
     va_start(args, fmt);
-    vfprintf(stderr, fmt, args);
-    va_end(args);
-    fprintf(stderr, "; type: stator %s\n", c != NULL ? c->synopsis : "run DIR, or stator --help");
-    exit(EXIT_USAGE);
+    st_usage_vfail(c != NULL ? c->synopsis : "run DIR, or stator --help", fmt, args);
 }
 
 static int64_t parse_number(const struct command *c, const char *option, const char *text,
                             int64_t max)
 {
-    char *end;
-    long long value = strtoll(text, &end, 10);
-
-    if (*text < '0' || *text > '9' || *end != '\0' || value < 1 || value > max)
-        fail_usage(c, "%s needs a number from 1 to %lld, found \"%s\"", option, (long long)max,
-                   text);
-    return value;
-}
-
-/* argp is told to be quiet (its messages are two lines); this finds what it stumbled on. */
-ST_NORETURN static void fail_option(const struct command *c, const struct argp_state *state)
-{
-    const char *word =
-        state->next > 0 && state->next <= state->argc ? state->argv[state->next - 1] : "";
-    size_t len = strcspn(word, "=");
-    const struct argp_option *option = c->argp.options;
-    struct st_nearest nearest;
-
-    if (strncmp(word, "--", 2) != 0)
-        fail_usage(c, "%s: there is no option %s", c->name, word);
-    st_nearest_init(&nearest, (struct st_slice){word + 2, len - 2});
-    for (; option->name != NULL; option++) {
-        if (strlen(option->name) == len - 2 && strncmp(option->name, word + 2, len - 2) == 0) {
-            if (option->arg == NULL)
-                fail_usage(c, "%s: --%s takes no value", c->name, option->name);
-            fail_usage(c, "%s: --%s needs a value", c->name, option->name);
-        }
-        st_nearest_try(&nearest, option->name);
-    }
-    if (nearest.name != NULL)
-        fail_usage(c, "%s: there is no option %.*s, did you mean --%s", c->name, (int)len, word,
-                   nearest.name);
-    fail_usage(c, "%s: there is no option %.*s", c->name, (int)len, word);
+    return st_usage_number(c->synopsis, option, text, 1, max);
 }
 
 /* ---- commands ---- */
@@ -158,7 +123,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
             fail_usage(c, "%s needs %s", c->name, c->takes_words);
         return 0;
     case ARGP_KEY_ERROR:
-        fail_option(c, state);
+        st_usage_bad_option(c->name, c->synopsis, c->argp.options, state);
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -385,6 +350,8 @@ static const struct command commands[] = {
               NULL},
      .run = run_schema,
      .takes_target = true},
+    {.name = "invoke", .synopsis = ST_CLI_INVOKE_SYNOPSIS, .main = st_cli_invoke},
+    {.name = "health", .synopsis = ST_CLI_HEALTH_SYNOPSIS, .main = st_cli_health},
     {.name = "slots",
      .synopsis = "slots [--config FILE] [--json]",
      .argp = {slots_options, parse_option, "",
@@ -404,6 +371,8 @@ static const char main_help[] =
     "  run [DIR|FILE]   serve a function until SIGTERM\n"
     "  check FILE...    check configurations, start nothing\n"
     "  schema NAME      print the JSON Schema of function.yaml or platform.yaml\n"
+    "  invoke           send a request to a function\n"
+    "  health           ask a processor on this machine whether it is ready\n"
     "  slots            show CPUs, memory and the slots of workers\n"
     "  version          show version, commit, build and handler ABI\n"
     "\n"
@@ -440,10 +409,12 @@ int main(int argc, char **argv)
     }
     parse.command =
         strcmp(argv[1], "--version") == 0 ? find_command("version") : find_command(argv[1]);
-    options.words = st_calloc((size_t)argc, sizeof(options.words[0]));
     /* argp names the program by argv[0] in its help. */
     snprintf(name, sizeof(name), "stator %s", parse.command->name);
     argv[1] = name;
+    if (parse.command->main != NULL)
+        return parse.command->main(argc - 1, argv + 1);
+    options.words = st_calloc((size_t)argc, sizeof(options.words[0]));
     if (argp_parse(&parse.command->argp, argc - 1, argv + 1, ARGP_NO_ERRS | ARGP_NO_HELP, NULL,
                    &parse) != 0)
         fail_usage(parse.command, "%s: wrong usage", parse.command->name);
