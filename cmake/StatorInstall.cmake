@@ -1,10 +1,15 @@
-# install(): the binary, the public header with its pkg-config file and CMake package, the licence.
+# install(): the binary and its completion for bash, the public header with its pkg-config file and
+# CMake package, the licence.
 # Header-only parts are independent of the architecture and find their prefix from where they lie.
 
 include(CMakePackageConfigHelpers)
 
 if(TARGET stator)
   install(TARGETS stator RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
+  install(
+    FILES "${PROJECT_SOURCE_DIR}/processor/cli/stator.bash"
+    DESTINATION "${CMAKE_INSTALL_DATADIR}/bash-completion/completions"
+    RENAME stator)
 endif()
 
 set(_st_header "${PROJECT_SOURCE_DIR}/runtimes/native/include/stator/handler.h")
