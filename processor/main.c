@@ -8,10 +8,12 @@
 
 #include "processor/cli/cli.h"
 #include "processor/cli/usage.h"
+#include "processor/command.h"
 #include "processor/config/config.h"
 #include "processor/config/names.h"
 #include "processor/core/alloc.h"
 #include "processor/processor.h"
+#include "processor/registry.h"
 #include "processor/slot.h"
 #include "processor/trigger.h"
 #include "stator/handler.h"
@@ -371,6 +373,7 @@ static const char main_help[] =
     "  run [DIR|FILE]   serve a function until SIGTERM\n"
     "  check FILE...    check configurations, start nothing\n"
     "  schema NAME      print the JSON Schema of function.yaml or platform.yaml\n"
+    "  cron next EXPR   show when a schedule of the cron trigger comes next\n"
     "  invoke           send a request to a function\n"
     "  health           ask a processor on this machine whether it is ready\n"
     "  slots            show CPUs, memory and the slots of workers\n"
@@ -388,13 +391,24 @@ static const struct command *find_command(const char *name)
             return &commands[i];
         st_nearest_try(&nearest, commands[i].name);
     }
+    for (size_t i = 0; st_kind_commands[i] != NULL; i++)
+        st_nearest_try(&nearest, st_kind_commands[i]->name);
     if (nearest.name != NULL)
         fail_usage(NULL, "there is no command \"%s\", did you mean \"%s\"", name, nearest.name);
     fail_usage(NULL, "there is no command \"%s\"", name);
 }
 
+static const struct st_command *find_kind_command(const char *name)
+{
+    for (size_t i = 0; st_kind_commands[i] != NULL; i++)
+        if (strcmp(st_kind_commands[i]->name, name) == 0)
+            return st_kind_commands[i];
+    return NULL;
+}
+
 int main(int argc, char **argv)
 {
+    const struct st_command *of_kind;
     struct options options = {.json = false};
     struct parse parse = {.options = &options};
     char name[64];
@@ -406,6 +420,11 @@ int main(int argc, char **argv)
         strcmp(argv[1], "help") == 0) {
         fputs(main_help, stdout);
         return EXIT_SUCCESS;
+    }
+    if ((of_kind = find_kind_command(argv[1])) != NULL) {
+        snprintf(name, sizeof(name), "stator %s", of_kind->name);
+        argv[1] = name;
+        return of_kind->run(argc - 1, argv + 1);
     }
     parse.command =
         strcmp(argv[1], "--version") == 0 ? find_command("version") : find_command(argv[1]);

@@ -3,14 +3,22 @@
 #include <stddef.h>
 
 #include "runtimes/native/native.h"
+#include "triggers/cron/cron_command.h"
+#include "triggers/cron/cron_trigger.h"
 #include "triggers/http/http_trigger.h"
 
 const struct st_trigger_kind *const st_trigger_kinds[] = {
     &st_trigger_http_kind,
+    &st_trigger_cron_kind,
     NULL,
 };
 
 const struct st_runtime_kind *const st_runtime_kinds[] = {
     &st_runtime_native_kind,
+    NULL,
+};
+
+const struct st_command *const st_kind_commands[] = {
+    &st_cron_command,
     NULL,
 };

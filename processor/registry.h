@@ -3,11 +3,13 @@
 #ifndef PROCESSOR_REGISTRY_H
 #define PROCESSOR_REGISTRY_H
 
+struct st_command;
 struct st_runtime_kind;
 struct st_trigger_kind;
 
 /* NULL-terminated. */
 extern const struct st_trigger_kind *const st_trigger_kinds[];
 extern const struct st_runtime_kind *const st_runtime_kinds[];
+extern const struct st_command *const st_kind_commands[]; /* that kinds bring along */
 
 #endif

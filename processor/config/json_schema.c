@@ -76,7 +76,10 @@ static json_t *value_schema(const struct st_option *row)
     case ST_OPT_STRING_LIST:
         return json_pack("{s:s, s:o}", "type", "array", "items", text_schema(NULL));
     case ST_OPT_STRING_MAP:
-        return json_pack("{s:s, s:o}", "type", "object", "additionalProperties", text_schema(NULL));
+        return json_pack("{s:s, s:o}", "type", "object", "additionalProperties",
+                         (row->flags & ST_OPT_SCALARS) != 0
+                             ? json_pack("{s:[s, s, s]}", "type", "string", "number", "boolean")
+                             : text_schema(NULL));
     case ST_OPT_LIST:
         return json_pack("{s:s, s:o}", "type", "array", "items", table_schema(row->table));
     case ST_OPT_MAP:

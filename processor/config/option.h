@@ -26,6 +26,7 @@ enum st_option_flag {
     ST_OPT_EXPAND = 2,      /* ${NAME}, ${NAME:-default}, ${file:/path}; typed afterwards */
     ST_OPT_SECRET = 4,      /* redacted wherever configuration is shown */
     ST_OPT_UNSUPPORTED = 8, /* known, but this build ignores it and says so; with ST_OPT_ANY */
+    ST_OPT_SCALARS = 16     /* STRING_MAP: numbers and booleans are taken as they are written */
 };
 
 struct st_string_list {

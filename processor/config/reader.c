@@ -165,10 +165,12 @@ static void read_string_map(struct st_reader *r, const struct st_option *row, vo
         pair->name = st_config_text(r->mem, pairs.items[i].key);
         pair->value = "";
         map.count++;
-        if (st_node_kind(pairs.items[i].value) == ST_NODE_SCALAR)
-            read_scalar(r, &item, &pair->value, pairs.items[i].value, &at);
-        else
+        if (st_node_kind(pairs.items[i].value) != ST_NODE_SCALAR)
             complain_type(r, &item, pairs.items[i].value, &at);
+        else if ((row->flags & ST_OPT_SCALARS) != 0)
+            pair->value = st_config_text(r->mem, st_node_text(pairs.items[i].value));
+        else
+            read_scalar(r, &item, &pair->value, pairs.items[i].value, &at);
     }
     memcpy((char *)base + row->offset, &map, sizeof(map));
 }

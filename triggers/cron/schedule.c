@@ -74,10 +74,15 @@ static int64_t next_local(const struct st_cron_expression *e, int64_t after, int
     return ST_CRON_NEVER;
 }
 
+bool st_cron_names_hours(const struct st_cron_expression *e)
+{
+    return e->every_s == 0 && e->hours != ALL_HOURS;
+}
+
 int64_t st_cron_next(const struct st_cron_expression *e, const struct st_cron_zone *zone,
                      int64_t after)
 {
-    bool by_hour = e->hours != ALL_HOURS;
+    bool by_hour = st_cron_names_hours(e);
     struct st_cron_span span, next;
     int64_t t = after, from, local;
 

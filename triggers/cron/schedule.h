@@ -17,4 +17,7 @@
 int64_t st_cron_next(const struct st_cron_expression *e, const struct st_cron_zone *zone,
                      int64_t after);
 
+/* Whether the schedule means times of day, not time that passes. */
+bool st_cron_names_hours(const struct st_cron_expression *e);
+
 #endif
