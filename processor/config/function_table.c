@@ -186,6 +186,8 @@ static const struct st_option trigger_table[] = {
     CONTROLLER("max_task_allocation"),
     CONTROLLER("totalTasks"),
     CONTROLLER("maxTaskAllocation"),
+    CONTROLLER("numPartitions"),
+    CONTROLLER("user"),
     UNSUPPORTED("username"),
     UNSUPPORTED("password"),
     UNSUPPORTED("secret"),
@@ -348,6 +350,7 @@ static const struct st_option spec_table[] = {
     CONTROLLER("sidecars"),
     CONTROLLER("initContainers"),
     CONTROLLER("avatar"),
+    CONTROLLER("httpPort"),
     END};
 
 /* ---- top level ---- */

@@ -82,23 +82,17 @@ static char *read_head(const char *file, size_t *len)
     return text;
 }
 
-int st_inline_open(struct st_document *doc, struct st_node *root, const char *file,
-                   const char *comment, struct st_config_memory *mem, struct st_diag *diag)
+int st_inline_parse(struct st_document *doc, struct st_node *root, const char *file, char *text,
+                    size_t len, const char *comment, struct st_config_memory *mem,
+                    struct st_diag *diag)
 {
     struct st_place place = {file, 0, 1};
     struct st_pairs pairs;
-    size_t len;
-    char *text = read_head(file, &len);
     int rc;
 
     *root = (struct st_node){NULL, 0, 0};
-    if (text == NULL) {
-        st_diag_error(diag, place, "can't be read: %s", strerror(errno));
-        return ST_ERR_NOTFOUND;
-    }
     len = cut_block(text, len, comment, &place.line);
     rc = len > 0 ? st_document_parse(doc, file, (struct st_slice){text, len}, mem, diag) : 0;
-    free(text);
     if (len == 0 || rc != 0)
         return rc;
     if (st_node_kind(st_document_root(doc)) == ST_NODE_MAP)
@@ -118,5 +112,22 @@ int st_inline_open(struct st_document *doc, struct st_node *root, const char *fi
     }
     if (rc != 0)
         st_document_close(doc);
+    return rc;
+}
+
+int st_inline_open(struct st_document *doc, struct st_node *root, const char *file,
+                   const char *comment, struct st_config_memory *mem, struct st_diag *diag)
+{
+    size_t len = 0;
+    char *text = read_head(file, &len);
+    int rc;
+
+    *root = (struct st_node){NULL, 0, 0};
+    if (text == NULL) {
+        st_diag_error(diag, (struct st_place){file, 0, 0}, "can't be read: %s", strerror(errno));
+        return ST_ERR_NOTFOUND;
+    }
+    rc = st_inline_parse(doc, root, file, text, len, comment, mem, diag);
+    free(text);
     return rc;
 }

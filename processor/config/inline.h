@@ -19,4 +19,9 @@ int st_inline_open(struct st_document *doc, struct st_node *root, const char *fi
                    const char *comment, struct st_config_memory *mem,
                    struct st_diag *diag) ST_MUST_CHECK;
 
+/* The same for text, which is changed. */
+int st_inline_parse(struct st_document *doc, struct st_node *root, const char *file, char *text,
+                    size_t len, const char *comment, struct st_config_memory *mem,
+                    struct st_diag *diag) ST_MUST_CHECK;
+
 #endif
