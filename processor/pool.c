@@ -712,17 +712,23 @@ bool st_pool_is_stopped(struct st_pool *pool)
     return stopped;
 }
 
-void st_pool_free(struct st_pool *pool)
+static void free_workers(struct st_worker_list *list)
 {
     struct st_worker *w;
 
+    while ((w = TAILQ_FIRST(list)) != NULL) {
+        TAILQ_REMOVE(list, w, link);
+        free(w);
+    }
+}
+
+void st_pool_free(struct st_pool *pool)
+{
     if (pool == NULL)
         return;
     /* A stuck worker's thread may still come back to its struct: that one is left to the exit. */
-    while ((w = TAILQ_FIRST(&pool->lists[ST_WORKER_DEAD])) != NULL) {
-        TAILQ_REMOVE(&pool->lists[ST_WORKER_DEAD], w, link);
-        free(w);
-    }
+    free_workers(&pool->lists[ST_WORKER_DEAD]);
+    free_workers(&pool->lists[ST_WORKER_STARTING]); /* never spawned: the start failed before */
     if (TAILQ_EMPTY(&pool->lists[ST_WORKER_STUCK]))
         pthread_mutex_destroy(&pool->lock);
     free(pool->state_gauges);
