@@ -13,7 +13,9 @@ import pytest
 from http_raw import Address, Connection
 from stator_proc import BINARY, BUILD, ROOT, patience
 
-EXAMPLES = sorted(p.name for p in (ROOT / "docs" / "examples").iterdir() if p.is_dir())
+NO_FUNCTIONS = {"systemd"}      # how functions are run; test_packaging.py
+EXAMPLES = sorted({p.name for p in (ROOT / "docs" / "examples").iterdir() if p.is_dir()}
+                  - NO_FUNCTIONS)
 
 
 def free_port() -> int:
