@@ -27,6 +27,7 @@
 #include "processor/core/timer.h"
 #include "processor/net/http_msg.h"
 
+struct st_event_log;
 struct st_loop;
 struct st_pool;
 struct st_trigger;
@@ -101,6 +102,7 @@ struct st_event {
     uint64_t arrived_ns;         /* CLOCK_MONOTONIC of the pass in which it was complete */
     _Atomic uint64_t started_ns; /* when the handler began; 0: not yet. Written by the worker */
     struct st_stream *_Atomic stream; /* streamed answer, or NULL; set once by the worker */
+    struct st_event_log *log; /* what its client asked for, or NULL; constant once dispatched */
 
     /* Description */
     uint8_t id[16]; /* UUIDv7 */

@@ -25,8 +25,8 @@ enum { BODY_MEMORY_SHARE = 4, MAX_LOOPS = 64 };
 static int open_log(const struct st_config *config, struct st_error *err)
 {
     struct st_log_options opt = {
-        .level = (enum st_log_level)config->platform.log_level,
-        .encoding = (enum st_log_encoding)config->platform.log_encoding,
+        .system = config->platform.log_system,
+        .functions = config->platform.log_functions,
         .fd = STDOUT_FILENO,
     };
 

@@ -72,7 +72,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 static bool configured_address(const char *file, char *out, size_t size)
 {
     struct st_config_memory *mem = st_config_memory_new();
-    struct st_platform_config p = {.log_level = 0};
+    struct st_platform_config p = {.disable_default_http = false};
     struct st_document doc;
     struct st_diag diag;
     int rc = 0;

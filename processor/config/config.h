@@ -7,6 +7,7 @@
 #include "processor/config/option.h"
 #include "processor/core/base.h"
 #include "processor/core/err.h"
+#include "processor/core/log.h"
 
 struct st_runtime_kind;
 struct st_trigger_kind;
@@ -70,8 +71,7 @@ enum st_cron_mode { ST_CRON_PROCESSOR, ST_CRON_KUBE };
 
 struct st_platform_config {
     struct st_endpoint_config web_admin, health, metrics;
-    int log_level;    /* enum st_log_level */
-    int log_encoding; /* enum st_log_encoding */
+    struct st_log_sink log_system, log_functions;
     bool disable_default_http;
     int cron_mode; /* enum st_cron_mode */
 };

@@ -150,7 +150,7 @@ static int read_function(struct load *l, struct st_function_text *text)
     if (extras.has_platform && !l->platform_file)
         *p = extras.platform;
     if (extras.log_level >= 0)
-        p->log_level = extras.log_level;
+        p->log_functions.level = (enum st_log_level)extras.log_level;
     return secrets_rc != 0 ? secrets_rc : rc;
 }
 

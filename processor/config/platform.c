@@ -10,7 +10,8 @@
 struct raw_log_sink {
     const char *key; /* of the map */
     const char *kind;
-    int encoding;
+    int encoding, time, group; /* enums, as their names below */
+    const char *time_name, *group_name;
 };
 
 struct raw_metric_sink {
@@ -80,18 +81,47 @@ static const struct st_option health_table[] = {{.name = "enabled",
 
 static const char *const encoding_names[] = {"console", "json", NULL}; /* enum st_log_encoding */
 
+static const char *const time_names[] = {"epoch-millis", "iso8601", NULL}; /* enum st_log_time */
+static const char *const group_names[] = {"structured", "flattened", NULL};
+
+enum { LOG_KEY_MAX = 64 }; /* bytes of a key that is configured */
+
+#define SINK(member) offsetof(struct raw_log_sink, member)
+
 static const struct st_option log_attribute_table[] = {
     {.name = "encoding",
      .type = ST_OPT_ENUM,
-     .offset = offsetof(struct raw_log_sink, encoding),
+     .offset = SINK(encoding),
      .value = "console",
      .values = encoding_names,
      .help = "How a line of the log looks.",
      .example = "json"},
-    UNSUPPORTED("varGroupName"),
-    UNSUPPORTED("varGroupMode"),
-    UNSUPPORTED("timeFieldName"),
-    UNSUPPORTED("timeFieldEncoding"),
+    {.name = "timeFieldName",
+     .type = ST_OPT_STRING,
+     .offset = SINK(time_name),
+     .value = "time",
+     .help = "With json, the key of the time.",
+     .example = "time"},
+    {.name = "timeFieldEncoding",
+     .type = ST_OPT_ENUM,
+     .offset = SINK(time),
+     .value = "epoch-millis",
+     .values = time_names,
+     .help = "With json, the time as a number of milliseconds or as text.",
+     .example = "iso8601"},
+    {.name = "varGroupName",
+     .type = ST_OPT_STRING,
+     .offset = SINK(group_name),
+     .value = "",
+     .help = "With json, the key that holds all variables; empty: they are keys themselves.",
+     .example = "more"},
+    {.name = "varGroupMode",
+     .type = ST_OPT_ENUM,
+     .offset = SINK(group),
+     .value = "structured",
+     .values = group_names,
+     .help = "With varGroupName, an object or one text.",
+     .example = "flattened"},
     END};
 
 static const struct st_option log_sink_table[] = {{.name = "kind",
@@ -144,7 +174,7 @@ static const struct st_option logger_table[] = {
      .offset = RAW(log_functions),
      .table = binding_table,
      .item_size = sizeof(struct st_raw_sink),
-     .help = "Sinks of the function's log; used where system names none.",
+     .help = "Sinks of the function's log; without it system counts, and the other way round.",
      .example = "[{level: info, sink: stdout}]"},
     END};
 
@@ -290,10 +320,21 @@ static const struct raw_log_sink *log_sink_named(const struct raw_platform *raw,
     return NULL;
 }
 
-/* Takes level and encoding of the first binding to a sink that writes to stdout. */
-static bool take_binding(struct st_reader *r, struct raw_platform *raw, const char *path,
-                         const struct st_raw_sink *list, size_t count)
+static struct st_log_style style_of(const struct raw_log_sink *sink)
 {
+    return (struct st_log_style){.encoding = (enum st_log_encoding)sink->encoding,
+                                 .time = (enum st_log_time)sink->time,
+                                 .time_name = sink->time_name,
+                                 .group_name = sink->group_name,
+                                 .flattened = sink->group == 1};
+}
+
+/* Takes level and style of the first binding to a sink that writes to stdout. */
+static bool take_binding(struct st_reader *r, const struct raw_platform *raw, const char *path,
+                         const struct st_raw_sink *list, size_t count, struct st_log_sink *out)
+{
+    bool taken = false;
+
     for (size_t i = 0; i < count; i++) {
         const struct raw_log_sink *sink = log_sink_named(raw, list[i].sink);
 
@@ -303,28 +344,52 @@ static bool take_binding(struct st_reader *r, struct raw_platform *raw, const ch
                             raw->prefix, path, i, list[i].sink);
             continue;
         }
-        if (sink != NULL && strcmp(sink->kind, "stdout") != 0)
+        if (taken || (sink != NULL && strcmp(sink->kind, "stdout") != 0))
             continue;
-        raw->p.log_level = st_log_level_of(list[i].level);
-        raw->p.log_encoding = sink != NULL ? sink->encoding : ST_LOG_CONSOLE;
-        return true;
+        out->level = (enum st_log_level)st_log_level_of(list[i].level);
+        out->style =
+            sink != NULL ? style_of(sink) : (struct st_log_style){.encoding = ST_LOG_CONSOLE};
+        taken = true;
     }
-    return false;
+    return taken;
 }
 
+static void check_log_sink(struct st_reader *r, const struct raw_platform *raw,
+                           const struct raw_log_sink *sink)
+{
+    if (st_reader_was_set(r, &sink->kind, NULL) && strcmp(sink->kind, "stdout") != 0)
+        st_reader_warn(r, &sink->kind, (struct st_node){0},
+                       "%slogger.sinks.%s.kind: \"%s\" is not supported by this build yet; "
+                       "the log goes to stdout",
+                       raw->prefix, sink->key, sink->kind);
+    if (strlen(sink->time_name) > LOG_KEY_MAX)
+        st_reader_error(
+            r, &sink->time_name, (struct st_node){0},
+            "%slogger.sinks.%s.attributes.timeFieldName: expected at most %d bytes, for "
+            "example \"time\"",
+            raw->prefix, sink->key, LOG_KEY_MAX);
+    if (strlen(sink->group_name) > LOG_KEY_MAX)
+        st_reader_error(r, &sink->group_name, (struct st_node){0},
+                        "%slogger.sinks.%s.attributes.varGroupName: expected at most %d bytes, for "
+                        "example \"more\"",
+                        raw->prefix, sink->key, LOG_KEY_MAX);
+}
+
+/* One list without the other stands for both. */
 static void finish_logger(struct st_reader *r, struct raw_platform *raw)
 {
-    for (size_t i = 0; i < raw->log_sink_count; i++) {
-        const struct raw_log_sink *sink = &raw->log_sinks[i];
+    bool system, functions;
 
-        if (st_reader_was_set(r, &sink->kind, NULL) && strcmp(sink->kind, "stdout") != 0)
-            st_reader_warn(r, &sink->kind, (struct st_node){0},
-                           "%slogger.sinks.%s.kind: \"%s\" is not supported by this build yet; "
-                           "the log goes to stdout",
-                           raw->prefix, sink->key, sink->kind);
-    }
-    if (!take_binding(r, raw, "logger.system", raw->log_system, raw->log_system_count))
-        take_binding(r, raw, "logger.functions", raw->log_functions, raw->log_function_count);
+    for (size_t i = 0; i < raw->log_sink_count; i++)
+        check_log_sink(r, raw, &raw->log_sinks[i]);
+    system = take_binding(r, raw, "logger.system", raw->log_system, raw->log_system_count,
+                          &raw->p.log_system);
+    functions = take_binding(r, raw, "logger.functions", raw->log_functions,
+                             raw->log_function_count, &raw->p.log_functions);
+    if (!system)
+        raw->p.log_system = raw->p.log_functions;
+    else if (!functions)
+        raw->p.log_functions = raw->p.log_system;
 }
 
 static struct raw_metric_sink *metric_sink_named(const struct raw_platform *raw, const char *name)
@@ -376,8 +441,7 @@ static void finish_metrics(struct st_reader *r, struct raw_platform *raw)
 
 static void set_defaults(struct raw_platform *raw)
 {
-    raw->p.log_level = ST_LOG_DEBUG;
-    raw->p.log_encoding = ST_LOG_CONSOLE;
+    raw->p.log_system = raw->p.log_functions = (struct st_log_sink){.level = ST_LOG_DEBUG};
     raw->p.metrics.enabled = true;
     raw->p.metrics.listen_address = ":8090";
 }
@@ -385,7 +449,7 @@ static void set_defaults(struct raw_platform *raw)
 void st_platform_read_node(struct st_platform_config *p, struct st_reader *r, struct st_node node,
                            const struct st_path *path)
 {
-    struct raw_platform raw = {.p = {.log_level = 0}, .prefix = ""};
+    struct raw_platform raw = {.prefix = ""};
 
     if (path != NULL)
         raw.prefix = st_config_printf(r->mem, "%.*s.", (int)path->name.len, path->name.ptr);
@@ -417,7 +481,7 @@ int st_platform_read(struct st_platform_config *p, struct st_document *doc)
 
 void st_platform_defaults(struct st_platform_config *p, struct st_config_memory *mem)
 {
-    struct raw_platform raw = {.p = {.log_level = 0}};
+    struct raw_platform raw = {.log_sinks = NULL};
 
     set_defaults(&raw);
     st_reader_defaults(mem, st_platform_table, &raw);

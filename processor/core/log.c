@@ -35,7 +35,7 @@ struct log_ring {
 static struct {
     atomic_uint generation; /* of st_log_open; 0: closed */
     unsigned generations;
-    enum st_log_encoding encoding;
+    struct st_log_style system, functions;
     bool colour;
     int fd, wake_fd;
     size_t ring_bytes;
@@ -142,22 +142,46 @@ static void ring_put(struct log_ring *ring, const char *line, size_t len)
     wake_if_sleeping();
 }
 
-void st_log_write(enum st_log_level level, const char *name, const char *text,
-                  const struct st_log_var *vars)
+static void write_record(const struct st_log_record *rec, const struct st_log_style *style)
 {
+    static const struct st_log_style plain = {.encoding = ST_LOG_CONSOLE};
     unsigned generation = atomic_load_explicit(&logger.generation, memory_order_acquire);
-    struct st_log_record rec = {level, st_clock_wall(), name, text, vars};
     char line[ST_LOG_RECORD_MAX];
     size_t len;
 
     if (generation != 0) {
-        len = st_log_format(line, &rec, logger.encoding, logger.colour);
+        len = st_log_format(line, rec, style, logger.colour);
         ring_put(mine.generation == generation ? mine.ring : ring_new(generation), line, len);
         return;
     }
-    len = st_log_format(line, &rec, ST_LOG_CONSOLE, false);
+    len = st_log_format(line, rec, &plain, false);
     if (write(STDERR_FILENO, line, len) != (ssize_t)len)
         count_dropped(1);
+}
+
+void st_log_write(enum st_log_level level, const char *name, const char *text,
+                  const struct st_log_var *vars)
+{
+    const struct st_log_record rec = {level, st_clock_wall(), name, text, vars};
+
+    write_record(&rec, &logger.system);
+}
+
+void st_log_write_function(enum st_log_level level, const char *name, const char *text,
+                           const struct st_log_var *vars)
+{
+    const struct st_log_record rec = {level, st_clock_wall(), name, text, vars};
+
+    write_record(&rec, &logger.functions);
+}
+
+size_t st_log_json(char out[ST_LOG_RECORD_MAX], enum st_log_level level, const char *name,
+                   const char *text, const struct st_log_var *vars)
+{
+    static const struct st_log_style style = {.encoding = ST_LOG_JSON};
+    const struct st_log_record rec = {level, st_clock_wall(), name, text, vars};
+
+    return st_log_format(out, &rec, &style, false) - 1;
 }
 
 /* ---- the writer thread ---- */
@@ -306,9 +330,10 @@ int st_log_open(const struct st_log_options *opt, struct st_error *err)
 
     ST_ASSERT(atomic_load(&logger.generation) == 0);
     pthread_once(&key_once, make_key);
-    st_log_threshold = opt->level;
-    st_log_function_threshold = opt->level;
-    logger.encoding = opt->encoding;
+    st_log_threshold = opt->system.level;
+    st_log_function_threshold = opt->functions.level;
+    logger.system = opt->system.style;
+    logger.functions = opt->functions.style;
     logger.fd = opt->fd;
     logger.colour = isatty(opt->fd) == 1;
     for (logger.ring_bytes = RING_MIN; logger.ring_bytes < want;)

@@ -10,7 +10,26 @@
 #include "processor/core/err.h"
 
 enum st_log_level { ST_LOG_DEBUG, ST_LOG_INFO, ST_LOG_WARN, ST_LOG_ERROR, ST_LOG_OFF };
+enum { ST_LOG_RECORD_MAX = 8192 }; /* bytes with its newline; what is longer is cut */
+
 enum st_log_encoding { ST_LOG_CONSOLE, ST_LOG_JSON };
+enum st_log_time { ST_LOG_EPOCH_MILLIS, ST_LOG_ISO8601 };
+
+/* How records are written, as Nuclio's loggers do. The console has one form: only `encoding`
+ * counts. Texts are borrowed until st_log_close. */
+struct st_log_style {
+    enum st_log_encoding encoding;
+    enum st_log_time time;  /* a number with a fraction, or text in UTC */
+    const char *time_name;  /* its key; NULL or "": "time" */
+    const char *group_name; /* the key of all variables; NULL or "": they are keys themselves */
+    bool flattened;         /* the group is one text, "a=1 || b=2", otherwise an object */
+};
+
+/* What is written of one source of records. */
+struct st_log_sink {
+    enum st_log_level level;
+    struct st_log_style style;
+};
 
 /* A variable of a record: built by the ST_KV_ macros below. */
 struct st_log_var {
@@ -48,10 +67,9 @@ static inline bool st_log_wants_function(enum st_log_level level)
 }
 
 struct st_log_options {
-    enum st_log_level level;
-    enum st_log_encoding encoding;
-    int fd;            /* where lines go; borrowed */
-    size_t ring_bytes; /* of each thread; 0: 256 KiB */
+    struct st_log_sink system, functions; /* the processor's own records, the handlers' */
+    int fd;                               /* where lines go; borrowed */
+    size_t ring_bytes;                    /* of each thread; 0: 256 KiB */
 };
 
 /* Starts the writer thread. Main thread, once. */
@@ -63,6 +81,15 @@ void st_log_close(void);
 /* A record of component `name` ("processor.http"); text is a plain sentence, numbers go to vars. */
 void st_log_write(enum st_log_level level, const char *name, const char *text,
                   const struct st_log_var *vars);
+
+/* The same for a record of a handler. */
+void st_log_write_function(enum st_log_level level, const char *name, const char *text,
+                           const struct st_log_var *vars);
+
+/* One record as a JSON object, as the JSON encoding with Nuclio's defaults writes it, of now and
+ * without a newline; returns its length. What is longer is cut. Any thread. */
+size_t st_log_json(char out[ST_LOG_RECORD_MAX], enum st_log_level level, const char *name,
+                   const char *text, const struct st_log_var *vars);
 
 /* Records dropped so far, all threads. */
 uint64_t st_log_dropped(void);

@@ -158,33 +158,45 @@ static size_t print_double(char out[32], double d)
     return (size_t)n;
 }
 
+/* A value that is no text; out has room for it. */
+static size_t print_value(char out[32], const struct st_log_var *var)
+{
+    switch (var->type) {
+    case ST_VAR_INT:
+        return (size_t)snprintf(out, 32, "%lld", (long long)var->v.i);
+    case ST_VAR_UINT:
+        return (size_t)snprintf(out, 32, "%llu", (unsigned long long)var->v.u);
+    case ST_VAR_DOUBLE:
+        return print_double(out, var->v.d);
+    case ST_VAR_BOOL:
+        return (size_t)snprintf(out, 32, "%s", var->v.b ? "true" : "false");
+    case ST_VAR_STR:
+    case ST_VAR_SLICE:
+        break;
+    }
+    return (size_t)snprintf(out, 32, "null");
+}
+
+/* False: it is none. */
+static bool text_of(const struct st_log_var *var, struct st_slice *text)
+{
+    if (var->type == ST_VAR_SLICE) {
+        *text = var->v.slice;
+        return true;
+    }
+    if (var->type != ST_VAR_STR || var->v.str == NULL)
+        return false;
+    *text = st_slice_of(var->v.str);
+    return true;
+}
+
 /* False: no room for a value that can't be cut. */
 static bool put_value(struct line *l, const struct st_log_var *var)
 {
+    struct st_slice text;
     char buf[32];
-    size_t n = 0;
 
-    switch (var->type) {
-    case ST_VAR_STR:
-        if (var->v.str == NULL)
-            return try_put(l, "null", 4);
-        return put_string(l, st_slice_of(var->v.str));
-    case ST_VAR_SLICE:
-        return put_string(l, var->v.slice);
-    case ST_VAR_INT:
-        n = (size_t)snprintf(buf, sizeof(buf), "%lld", (long long)var->v.i);
-        break;
-    case ST_VAR_UINT:
-        n = (size_t)snprintf(buf, sizeof(buf), "%llu", (unsigned long long)var->v.u);
-        break;
-    case ST_VAR_DOUBLE:
-        n = print_double(buf, var->v.d);
-        break;
-    case ST_VAR_BOOL:
-        n = (size_t)snprintf(buf, sizeof(buf), "%s", var->v.b ? "true" : "false");
-        break;
-    }
-    return try_put(l, buf, n);
+    return text_of(var, &text) ? put_string(l, text) : try_put(l, buf, print_value(buf, var));
 }
 
 /* first: no separator before it. A variable is there with a value that may be cut, or not at all.
@@ -228,21 +240,84 @@ static struct st_slice name_tail(const char *name, size_t max)
     return s;
 }
 
-static void format_json(struct line *l, const struct st_log_record *rec)
+/* "key=value || key=value", inside of quotes. */
+static void put_flat(struct line *l, const struct st_log_var *vars)
+{
+    struct st_slice text;
+    char buf[32];
+
+    for (const struct st_log_var *var = vars; var->key != NULL && !l->cut; var++) {
+        if (var != vars)
+            put_escaped(l, ST_SLICE(" || "), true);
+        if (!l->cut)
+            put_escaped(l, st_slice_of(var->key), true);
+        if (l->cut)
+            break;
+        if (!text_of(var, &text))
+            text = (struct st_slice){buf, print_value(buf, var)};
+        put_escaped(l, ST_SLICE("="), true);
+        if (!l->cut)
+            put_escaped(l, text, true);
+    }
+}
+
+/* The variables, as keys or in their group. */
+static void put_group(struct line *l, const struct st_log_record *rec,
+                      const struct st_log_style *style)
+{
+    char *mark = l->at;
+
+    if (style->group_name == NULL || style->group_name[0] == '\0') {
+        put_vars(l, rec, false, false);
+        return;
+    }
+    if (!has_vars(rec) || l->cut)
+        return;
+    if (!try_put(l, ",", 1) || !put_string(l, st_slice_of(style->group_name)) || l->cut ||
+        !try_put(l, style->flattened ? ":\"" : ":{", 2)) {
+        l->at = mark;
+        l->cut = true;
+        put(l, ",\"...\":\"...\"");
+        return;
+    }
+    if (style->flattened)
+        put_flat(l, rec->vars);
+    else
+        put_vars(l, rec, true, false);
+    put(l, style->flattened ? "\"" : "}");
+}
+
+static void put_time(struct line *l, uint64_t wall_ns, enum st_log_time form)
+{
+    char text[32];
+
+    if (form == ST_LOG_ISO8601) {
+        st_clock_iso8601(wall_ns, text);
+        put_string(l, st_slice_of(text));
+        return;
+    }
+    snprintf(text, sizeof(text), "%llu.%03u", (unsigned long long)(wall_ns / ST_MSEC),
+             (unsigned)(wall_ns % ST_MSEC / 1000));
+    put(l, text);
+}
+
+static void format_json(struct line *l, const struct st_log_record *rec,
+                        const struct st_log_style *style)
 {
     static const char *const levels[] = {"debug", "info", "warn", "error", "error"};
-    char date[ST_ISO8601_LEN + 1];
+    bool named = style->time_name != NULL && style->time_name[0] != '\0';
 
-    st_clock_iso8601(rec->wall_ns, date);
     put(l, "{\"level\":\"");
     put(l, levels[rec->level]);
-    put(l, "\",\"time\":\"");
-    put(l, date);
-    put(l, "\",\"name\":");
+    put(l, "\",");
+    put_string(l, name_tail(named ? style->time_name : "time", JSON_NAME_MAX));
+    put(l, ":");
+    put_time(l, rec->wall_ns, style->time);
+    put(l, ",\"name\":");
     put_string(l, name_tail(rec->name, JSON_NAME_MAX));
     put(l, ",\"message\":");
     put_string(l, st_slice_of(rec->text));
-    put_vars(l, rec, false, false);
+    put_group(l, rec, style);
     put(l, "}");
 }
 
@@ -276,12 +351,12 @@ static void format_console(struct line *l, const struct st_log_record *rec, bool
 }
 
 size_t st_log_format(char out[ST_LOG_RECORD_MAX], const struct st_log_record *rec,
-                     enum st_log_encoding encoding, bool colour)
+                     const struct st_log_style *style, bool colour)
 {
     struct line l = {out, out + ST_LOG_RECORD_MAX - TAIL_ROOM, false};
 
-    if (encoding == ST_LOG_JSON)
-        format_json(&l, rec);
+    if (style->encoding == ST_LOG_JSON)
+        format_json(&l, rec, style);
     else
         format_console(&l, rec, colour);
     put(&l, "\n");

@@ -4,8 +4,6 @@
 
 #include "processor/core/log.h"
 
-enum { ST_LOG_RECORD_MAX = 8192 }; /* with its newline; what is longer is cut */
-
 struct st_log_record {
     enum st_log_level level;
     uint64_t wall_ns;
@@ -16,6 +14,6 @@ struct st_log_record {
 /* Writes one line, control characters escaped, with its newline; returns its length. The console
  * encoding colours the level if asked to. */
 size_t st_log_format(char out[ST_LOG_RECORD_MAX], const struct st_log_record *rec,
-                     enum st_log_encoding encoding, bool colour);
+                     const struct st_log_style *style, bool colour);
 
 #endif

@@ -4,6 +4,7 @@
 #include "processor/core/arena.h"
 #include "processor/core/clock.h"
 #include "processor/core/log.h"
+#include "processor/event_log.h"
 #include "processor/trigger.h"
 #include "runtimes/native/native_int.h"
 
@@ -150,19 +151,22 @@ static void host_log(stator_event *event, int level, const char *text)
     };
     size_t i = level < 0 ? 0 : (size_t)level;
     enum st_log_level l = i < ST_ARRAY_LEN(levels) ? levels[i] : ST_LOG_ERROR;
+    struct st_event *ev = event != NULL ? st_native_from(event) : NULL;
     char id[37];
 
-    if (!st_log_wants_function(l))
-        return;
     if (text == NULL)
         text = "";
-    if (event == NULL) {
-        st_log_write(l, "function", text, NULL);
+    if (st_unlikely(ev != NULL && ev->log != NULL))
+        st_event_log_add(ev, l, text, NULL);
+    if (!st_log_wants_function(l))
+        return;
+    if (ev == NULL) {
+        st_log_write_function(l, "function", text, NULL);
         return;
     }
-    st_uuid_text(st_native_from(event)->id, id);
-    st_log_write(l, "function", text,
-                 (const struct st_log_var[]){ST_KV_STR("event", id), {.key = NULL}});
+    st_uuid_text(ev->id, id);
+    st_log_write_function(l, "function", text,
+                          (const struct st_log_var[]){ST_KV_STR("event", id), {.key = NULL}});
 }
 
 const struct stator_host_v1 st_native_host = {

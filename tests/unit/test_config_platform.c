@@ -38,8 +38,8 @@ static void test_without_file(void **state)
     assert_string_equal(c.platform.web_admin.listen_address, "127.0.0.1:8081");
     assert_string_equal(c.platform.health.listen_address, ":8082");
     assert_string_equal(c.platform.metrics.listen_address, ":8090");
-    assert_int_equal(c.platform.log_level, ST_LOG_DEBUG);
-    assert_int_equal(c.platform.log_encoding, ST_LOG_CONSOLE);
+    assert_int_equal(c.platform.log_system.level, ST_LOG_DEBUG);
+    assert_int_equal(c.platform.log_system.style.encoding, ST_LOG_CONSOLE);
     free(told);
     st_config_free(&c);
 }
@@ -82,8 +82,8 @@ static void test_full(void **state)
     assert_string_equal(c.platform.health.listen_address, "unix:/run/h");
     assert_true(c.platform.metrics.enabled);
     assert_string_equal(c.platform.metrics.listen_address, "[::1]:2");
-    assert_int_equal(c.platform.log_level, ST_LOG_WARN);
-    assert_int_equal(c.platform.log_encoding, ST_LOG_JSON);
+    assert_int_equal(c.platform.log_system.level, ST_LOG_WARN);
+    assert_int_equal(c.platform.log_system.style.encoding, ST_LOG_JSON);
     free(told);
     st_config_free(&c);
 }
@@ -115,19 +115,22 @@ static void test_metrics(void **state)
     }
 }
 
-/* spec.loggerSinks beats the platform, whose system log beats that of functions. */
+/* The processor's own log and that of functions; spec.loggerSinks beats the platform for the
+ * latter. */
 static void test_levels(void **state)
 {
     static const struct {
         const char *platform, *function;
-        int level;
+        int system, functions;
     } cases[] = {
-        {"{kind: local}", "", ST_LOG_DEBUG},
-        {"{logger: {system: [{level: error, sink: stdout}]}}", "", ST_LOG_ERROR},
-        {"{logger: {functions: [{level: warn, sink: stdout}]}}", "", ST_LOG_WARN},
-        {"{logger: {system: [{sink: stdout}]}}", "", ST_LOG_DEBUG},
+        {"{kind: local}", "", ST_LOG_DEBUG, ST_LOG_DEBUG},
+        {"{logger: {system: [{level: error, sink: stdout}]}}", "", ST_LOG_ERROR, ST_LOG_ERROR},
+        {"{logger: {functions: [{level: warn, sink: stdout}]}}", "", ST_LOG_WARN, ST_LOG_WARN},
+        {"{logger: {system: [{level: error, sink: stdout}], functions: [{sink: stdout}]}}", "",
+         ST_LOG_ERROR, ST_LOG_DEBUG},
+        {"{logger: {system: [{sink: stdout}]}}", "", ST_LOG_DEBUG, ST_LOG_DEBUG},
         {"{logger: {system: [{level: error, sink: stdout}]}}", ", loggerSinks: [{level: info}]",
-         ST_LOG_INFO},
+         ST_LOG_ERROR, ST_LOG_INFO},
     };
 
     (void)state;
@@ -138,10 +141,42 @@ static void test_levels(void **state)
         snprintf(function, sizeof(function), "spec: {runtime: native%s}\n", cases[i].function);
         assert_int_equal(load(&c, cases[i].platform, function, &told), 0);
         assert_string_equal(told, "");
-        assert_int_equal(c.platform.log_level, cases[i].level);
+        assert_int_equal(c.platform.log_system.level, cases[i].system);
+        assert_int_equal(c.platform.log_functions.level, cases[i].functions);
         free(told);
         st_config_free(&c);
     }
+}
+
+static void test_log_styles(void **state)
+{
+    struct st_config c;
+    char *told;
+
+    (void)state;
+    assert_int_equal(
+        load(&c,
+             "logger:\n"
+             "  sinks:\n"
+             "    a: {kind: stdout, attributes: {encoding: json}}\n"
+             "    b: {kind: stdout, attributes: {encoding: json, timeFieldName: at,\n"
+             "        timeFieldEncoding: iso8601, varGroupName: more, varGroupMode: flattened}}\n"
+             "  system: [{sink: a}]\n"
+             "  functions: [{sink: b}]\n",
+             plain, &told),
+        0);
+    assert_string_equal(told, "");
+    assert_int_equal(c.platform.log_system.style.time, ST_LOG_EPOCH_MILLIS);
+    assert_string_equal(c.platform.log_system.style.time_name, "time");
+    assert_string_equal(c.platform.log_system.style.group_name, "");
+    assert_false(c.platform.log_system.style.flattened);
+    assert_int_equal(c.platform.log_functions.style.encoding, ST_LOG_JSON);
+    assert_int_equal(c.platform.log_functions.style.time, ST_LOG_ISO8601);
+    assert_string_equal(c.platform.log_functions.style.time_name, "at");
+    assert_string_equal(c.platform.log_functions.style.group_name, "more");
+    assert_true(c.platform.log_functions.style.flattened);
+    free(told);
+    st_config_free(&c);
 }
 
 static void test_faults(void **state)
@@ -215,7 +250,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_without_file), cmocka_unit_test(test_full),
         cmocka_unit_test(test_metrics),      cmocka_unit_test(test_levels),
-        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_log_styles),   cmocka_unit_test(test_faults),
     };
 
     return cmocka_run_group_tests(tests, kit_setup, kit_teardown);

@@ -217,12 +217,12 @@ static void test_embedded_platform(void **state)
               "");
     assert_string_equal(c.platform.health.listen_address, ":9000");
     assert_true(c.platform.health.configured && c.platform.metrics.enabled);
-    assert_int_equal(c.platform.log_level, ST_LOG_WARN);
+    assert_int_equal(c.platform.log_functions.level, ST_LOG_WARN);
     st_config_free(&c);
     kit_write("p.yaml", "healthCheck: {listenAddress: ':9001'}\n");
     assert_int_equal(load(&c, &args, ""), 0); /* the file wins */
     assert_string_equal(c.platform.health.listen_address, ":9001");
-    assert_int_equal(c.platform.log_level, ST_LOG_DEBUG);
+    assert_int_equal(c.platform.log_functions.level, ST_LOG_DEBUG);
     st_config_free(&c);
     refuse_text(
         SPEC "PlatformConfig:\n  healthCheck: {enabled: 5, listenAddress: here}\n"

@@ -17,19 +17,28 @@ static const uint64_t noon = 1769860799123 * ST_MSEC; /* 2026-01-31 11:59:59.123
 
 static char line[ST_LOG_RECORD_MAX + 1];
 
-static const char *format(enum st_log_encoding encoding, bool colour, enum st_log_level level,
-                          const char *name, const char *text, const struct st_log_var *vars)
+static const char *format_styled(const struct st_log_style *style, bool colour,
+                                 enum st_log_level level, const char *name, const char *text,
+                                 const struct st_log_var *vars)
 {
     struct st_log_record rec = {level, noon, name, text, vars};
     size_t len;
 
     memset(line, '#', sizeof(line));
-    len = st_log_format(line, &rec, encoding, colour);
+    len = st_log_format(line, &rec, style, colour);
     assert_in_range(len, 1, ST_LOG_RECORD_MAX);
     line[len] = '\0';
     assert_int_equal(strlen(line), len);
     assert_ptr_equal(strchr(line, '\n'), line + len - 1);
     return line;
+}
+
+static const char *format(enum st_log_encoding encoding, bool colour, enum st_log_level level,
+                          const char *name, const char *text, const struct st_log_var *vars)
+{
+    const struct st_log_style style = {.encoding = encoding, .time = ST_LOG_ISO8601};
+
+    return format_styled(&style, colour, level, name, text, vars);
 }
 
 #define VARS(...) ((const struct st_log_var[]){__VA_ARGS__ __VA_OPT__(, ){.key = NULL}})
@@ -69,6 +78,41 @@ static void test_json(void **state)
     assert_string_equal(format(ST_LOG_JSON, false, ST_LOG_DEBUG, "n", "", NULL),
                         "{\"level\":\"debug\",\"time\":\"2026-01-31T11:59:59.123Z\",\"name\":\"n\","
                         "\"message\":\"\"}\n");
+}
+
+/* Nuclio's choices. */
+static void test_styles(void **state)
+{
+    static const struct {
+        struct st_log_style style;
+        const char *out;
+    } cases[] = {
+        {{.encoding = ST_LOG_JSON},
+         "{\"level\":\"info\",\"time\":1769860799123.000,\"name\":\"n\",\"message\":\"m\","
+         "\"a\":\"x\\\"y\",\"b\":2,\"c\":null,\"d\":true}\n"},
+        {{.encoding = ST_LOG_JSON, .time = ST_LOG_ISO8601, .time_name = "at \"t\""},
+         "{\"level\":\"info\",\"at \\\"t\\\"\":\"2026-01-31T11:59:59.123Z\",\"name\":\"n\","
+         "\"message\":\"m\",\"a\":\"x\\\"y\",\"b\":2,\"c\":null,\"d\":true}\n"},
+        {{.encoding = ST_LOG_JSON, .group_name = "more"},
+         "{\"level\":\"info\",\"time\":1769860799123.000,\"name\":\"n\",\"message\":\"m\","
+         "\"more\":{\"a\":\"x\\\"y\",\"b\":2,\"c\":null,\"d\":true}}\n"},
+        {{.encoding = ST_LOG_JSON, .group_name = "more", .flattened = true},
+         "{\"level\":\"info\",\"time\":1769860799123.000,\"name\":\"n\",\"message\":\"m\","
+         "\"more\":\"a=x\\\"y || b=2 || c=null || d=true\"}\n"},
+        {{.encoding = ST_LOG_CONSOLE, .group_name = "more", .flattened = true},
+         "26.01.31 11:59:59.123 (I)                         n m "
+         "{\"a\": \"x\\\"y\", \"b\": 2, \"c\": null, \"d\": true}\n"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ST_ARRAY_LEN(cases); i++) {
+        format_styled(&cases[i].style, false, ST_LOG_INFO, "n", "m",
+                      VARS(ST_KV_STR("a", "x\"y"), ST_KV_INT("b", 2), ST_KV_STR("c", NULL),
+                           ST_KV_BOOL("d", true)));
+        assert_string_equal(line, cases[i].out);
+        format_styled(&cases[i].style, false, ST_LOG_INFO, "n", "m", NULL);
+        assert_null(strstr(line, "more"));
+    }
 }
 
 static void test_doubles(void **state)
@@ -164,28 +208,46 @@ static void test_long_records_are_cut(void **state)
 }
 
 /* Every length around the limit, with values of every kind last: the line stays JSON. */
-static void test_cut_anywhere(void **state)
+static void cut_anywhere(const struct st_log_style *style)
 {
     static const struct st_log_var last[] = {
         ST_KV_INT("int", -123456789), ST_KV_DOUBLE("double", 0.30000000000000004),
         ST_KV_BOOL("bool", false), ST_KV_STR("text", "\x01\xf0\x9f\x98\x80\\\"end"),
         ST_KV_STR("null", NULL)};
 
-    (void)state;
     for (size_t kind = 0; kind < ST_ARRAY_LEN(last); kind++) {
-        for (size_t len = ST_LOG_RECORD_MAX - 220; len < ST_LOG_RECORD_MAX; len++) {
+        for (size_t len = ST_LOG_RECORD_MAX - 120; len < ST_LOG_RECORD_MAX; len++) {
             json_t *json;
+            bool whole;
 
             memset(big, 'x', len);
             big[len] = '\0';
-            format(ST_LOG_JSON, false, ST_LOG_INFO, "n", "m",
-                   VARS(ST_KV_STR("big", big), last[kind], ST_KV_INT("z", 1)));
+            format_styled(style, false, ST_LOG_INFO, "n", "m",
+                          VARS(ST_KV_STR("big", big), last[kind], ST_KV_INT("z", 1)));
             json = json_loads(line, JSON_REJECT_DUPLICATES, NULL);
             assert_non_null(json);
-            assert_true((json_object_get(json, "z") != NULL) == (strstr(line, "...") == NULL));
+            whole = strstr(line, style->flattened ? "z=1" : "\"z\":1") != NULL;
+            assert_true(whole == (strstr(line, "...") == NULL));
+            json_decref(json);
+            format_styled(style, false, ST_LOG_INFO, "n", big, VARS(last[kind]));
+            json = json_loads(line, JSON_REJECT_DUPLICATES, NULL);
+            assert_non_null(json);
             json_decref(json);
         }
     }
+}
+
+static void test_cut_anywhere(void **state)
+{
+    static const struct st_log_style styles[] = {
+        {.encoding = ST_LOG_JSON},
+        {.encoding = ST_LOG_JSON, .group_name = "more"},
+        {.encoding = ST_LOG_JSON, .group_name = "more", .flattened = true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ST_ARRAY_LEN(styles); i++)
+        cut_anywhere(&styles[i]);
 }
 
 static void test_random_bytes_stay_json(void **state)
@@ -243,7 +305,10 @@ static void *read_all(void *arg)
 static int open_log(struct reader *r, enum st_log_encoding encoding, size_t ring_bytes)
 {
     struct st_log_options opt = {
-        .level = ST_LOG_DEBUG, .encoding = encoding, .ring_bytes = ring_bytes};
+        .system = {ST_LOG_DEBUG, {.encoding = encoding}},
+        .functions = {ST_LOG_INFO,
+                      {.encoding = encoding, .time = ST_LOG_ISO8601, .time_name = "at"}},
+        .ring_bytes = ring_bytes};
     int fds[2];
 
     assert_int_equal(pipe(fds), 0);
@@ -280,11 +345,14 @@ static void test_lines_arrive(void **state)
     ST_LOG(ST_LOG_WARN, "one", "third");
     st_log_threshold = ST_LOG_OFF;
     ST_LOG(ST_LOG_ERROR, "one", "hidden");
+    assert_true(st_log_wants_function(ST_LOG_INFO) && !st_log_wants_function(ST_LOG_DEBUG));
+    st_log_write_function(ST_LOG_INFO, "function", "fourth", NULL);
     st_log_close();
     end_reader(&r, fd);
     assert_non_null(strstr(r.text, "\"message\":\"first\"}\n{\"level\":\"info\""));
     assert_non_null(strstr(r.text, "\"message\":\"second\",\"n\":2}\n{\"level\":\"warn\""));
     assert_non_null(strstr(r.text, "\"message\":\"third\"}\n"));
+    assert_non_null(strstr(r.text, "\"message\":\"third\"}\n{\"level\":\"info\",\"at\":\"20"));
     assert_null(strstr(r.text, "hidden"));
     free(r.text);
 }
@@ -614,6 +682,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_console),
         cmocka_unit_test(test_json),
+        cmocka_unit_test(test_styles),
         cmocka_unit_test(test_doubles),
         cmocka_unit_test(test_utf8),
         cmocka_unit_test(test_long_records_are_cut),

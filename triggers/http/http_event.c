@@ -104,6 +104,8 @@ static void on_request(struct st_exchange *x)
     ev->peer = x->peer;
     ev->http_version = x->version;
     ev->flags = ST_EVENT_BORROWS; /* at least the peer's address is the connection's */
+    if (st_unlikely(st_headers_known(&x->headers, ST_HDR_X_NUCLIO_LOG_LEVEL) != NULL))
+        http_logs_request(he);
     st_dispatch(ev);
 }
 
@@ -236,6 +238,8 @@ static void answer_timeout(struct http_event *he)
 
     if (st_unlikely(he->hl->cors != NULL))
         http_cors_reply(he, &r);
+    if (st_unlikely(he->ev.log != NULL))
+        http_logs_reply(he, &r);
     he->x.ops->stream_head(&he->x, &r);
     if (st_buf_try_copy(&body, ST_SLICE("{\"error\": \"handler timed out\"}")) == ST_OK)
         he->x.ops->stream_write(&he->x, body);
@@ -337,6 +341,8 @@ void http_complete(struct st_event *ev, const struct st_result *result)
     }
     if (st_unlikely(he->hl->cors != NULL))
         http_cors_reply(he, &r);
+    if (st_unlikely(he->ev.log != NULL))
+        http_logs_reply(he, &r);
     if (st_unlikely(r.header_count > 0) && http_file_reply(he, &r))
         return;
     if (st_unlikely(r.body.len > ST_OUTQ_COPY_MAX && r.body_owner->region == NULL)) {
@@ -359,6 +365,8 @@ void http_stream_head(struct st_event *ev, const struct st_result *head)
         r.content_type = st_slice_of(ev->trigger->processor->runtime->kind->default_content_type);
     if (st_unlikely(he->hl->cors != NULL))
         http_cors_reply(he, &r);
+    if (st_unlikely(he->ev.log != NULL))
+        http_logs_reply(he, &r);
     he->x.ops->stream_head(&he->x, &r);
 }
 

@@ -1,5 +1,6 @@
 /* Between the files of the http trigger: http_trigger.c (life), http_event.c (requests and
- * replies), http_cors.c (rules for other origins), http_file.c (files as bodies). */
+ * replies), http_cors.c (rules for other origins), http_file.c (files as bodies), http_logs.c
+ * (records for the client). */
 #ifndef TRIGGERS_HTTP_HTTP_INT_H
 #define TRIGGERS_HTTP_HTTP_INT_H
 
@@ -103,6 +104,12 @@ bool http_cors_request(struct http_event *he, bool is_health);
 
 /* Adds to a reply what the rules say; a header that the handler has set wins. */
 void http_cors_reply(struct http_event *he, struct st_http_response *r);
+
+/* The request has the header X-Nuclio-Log-Level; before it is dispatched. */
+void http_logs_request(struct http_event *he);
+
+/* Adds X-Nuclio-Logs to the reply, or its head; once, while he->ev.log is not NULL. */
+void http_logs_reply(struct http_event *he, struct st_http_response *r);
 
 void http_complete(struct st_event *ev, const struct st_result *result);
 int http_detach(struct st_event *ev);
