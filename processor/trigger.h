@@ -28,6 +28,11 @@ struct st_trigger_kind {
     size_t attributes_size;
     size_t obj_size; /* of the kind's struct, which begins with struct st_trigger */
 
+    /* Main thread, while configuration is read: what the tables can't say of its attributes, which
+     * `stator check` should tell. On a fault err has what is wrong, and *member the attribute
+     * ("event.headers"), "" where it is none alone. May be NULL. */
+    int (*check)(const struct st_trigger_config *config, const char **member, struct st_error *err);
+
     /* Main thread; t->config and t->pool are set. Checks what the tables can't. */
     int (*init)(struct st_trigger *t, struct st_error *err);
 

@@ -114,12 +114,44 @@ static const struct st_path *trigger_path(struct trigger_path *p, const char *ke
     return &p->member;
 }
 
+/* The field of a table's struct by its path, "event.headers"; NULL: there is none. */
+static const void *field_of(const struct st_option *table, const void *base, const char *path)
+{
+    size_t len = strcspn(path, ".");
+
+    for (; table != NULL && table->name != NULL; table++) {
+        const char *field = (const char *)base + table->offset;
+
+        if (!st_slice_eq(st_slice_of(table->name), (struct st_slice){path, len}))
+            continue;
+        if (path[len] == '\0')
+            return field;
+        return table->type == ST_OPT_OBJECT ? field_of(table->table, field, path + len + 1) : NULL;
+    }
+    return NULL;
+}
+
+/* What the kind itself has to say of attributes that are fine for its table. */
+static void check_attributes(struct st_reader *r, const struct st_raw_trigger *raw)
+{
+    struct st_node place = {.line = raw->c.line, .column = raw->c.column};
+    const char *member = "";
+    struct st_error err;
+
+    if (raw->c.kind->check == NULL || raw->c.kind->check(&raw->c, &member, &err) == 0)
+        return;
+    st_reader_error(r, field_of(raw->c.kind->attributes, raw->c.attributes, member), place,
+                    "spec.triggers.%s.attributes%s%s: %s", raw->key, member[0] != '\0' ? "." : "",
+                    member, err.text);
+}
+
 static void finish_trigger(struct st_reader *r, struct st_raw_trigger *raw,
                            const struct st_config_env *env)
 {
     struct choice choice = {.known = nuclio_triggers};
     struct trigger_path path;
     struct st_node place = {0};
+    unsigned errors;
 
     st_reader_was_set(r, raw, &place);
     raw->c.line = place.line;
@@ -137,9 +169,12 @@ static void finish_trigger(struct st_reader *r, struct st_raw_trigger *raw,
                      st_slice_of(raw->kind), &choice);
         return;
     }
+    errors = r->diag->errors;
     raw->c.attributes =
         read_attributes(r, raw->c.kind->attributes, raw->c.kind->attributes_size, raw->attributes,
                         trigger_path(&path, raw->key, "attributes"));
+    if (r->diag->errors == errors)
+        check_attributes(r, raw);
 }
 
 static bool is_http(const struct st_trigger_kind *kind)

@@ -193,18 +193,18 @@ def test_no_wake_ups(cron):
 # ---- refused ----
 
 @pytest.mark.parametrize("attributes, says", [
-    ({}, "trigger tick: attributes.schedule or attributes.interval is needed; an example is "
-         "schedule: \"*/15 9-17 * * MON-FRI\""),
+    ({}, "spec.triggers.tick.attributes: found neither schedule nor interval, expected one of "
+         "them; an example is schedule: \"*/15 9-17 * * MON-FRI\""),
     ({"schedule": "61 * * * *"},
-     "trigger tick: attributes.schedule: \"61 * * * *\", position 1: minute 61 is not within "
+     "spec.triggers.tick.attributes.schedule: \"61 * * * *\", position 1: minute 61 is not within "
      "0-59; an example is \"*/15 9-17 * * MON-FRI\""),
     ({"schedule": "0 0 30 2 *"}, "position 5: there is no such day in these months"),
     ({"schedule": "@daily", "timeZone": "Europe/Nowhere"},
-     "trigger tick: attributes.timeZone: no time zone \"Europe/Nowhere\""),
+     "spec.triggers.tick.attributes.timeZone: no time zone \"Europe/Nowhere\""),
     ({"schedule": "CRON_TZ=No/Where @daily"},
-     "trigger tick: attributes.schedule: no time zone \"No/Where\""),
+     "spec.triggers.tick.attributes.schedule: no time zone \"No/Where\""),
     ({"schedule": "@daily", "event": {"headers": {"a b": "c"}}},
-     "trigger tick: attributes.event.headers: \"a b\" is no header"),
+     "spec.triggers.tick.attributes.event.headers: \"a b\" is no header"),
     ({"schedule": "@daily", "missed": "never"}, "spec.triggers.tick.attributes.missed"),
     ({"interval": "soon"}, "spec.triggers.tick.attributes.interval"),
 ])

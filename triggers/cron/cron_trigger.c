@@ -99,54 +99,88 @@ static const struct st_option attributes[] = {
 
 /* ---- configuration ---- */
 
-static int read_schedule(struct cron_trigger *ct, struct st_error *err)
+/* What says when: nothing for an interval. *member is the attribute at fault. */
+static int parse_schedule(const struct cron_attributes *a, struct st_cron_expression *expression,
+                          struct st_cron_zone **zone, const char **member, struct st_error *err)
 {
-    const struct cron_attributes *a = cron_attributes_of(ct);
-    const char *field = "timeZone", *zone = a->time_zone;
-    struct st_error inner;
+    const char *name = a->time_zone;
     int code;
 
+    *member = "";
     if (a->interval_ns != 0)
         return ST_OK;
     if (a->schedule[0] == '\0')
         return st_error_set(err, ST_ERR_INVALID,
-                            "trigger %s: attributes.schedule or attributes.interval is needed; an "
-                            "example is schedule: \"*/15 9-17 * * MON-FRI\"",
-                            ct->base.name);
-    code = st_cron_parse(&ct->expression, a->schedule, &inner);
+                            "found neither schedule nor interval, expected one of them; an example "
+                            "is schedule: \"*/15 9-17 * * MON-FRI\"");
+    *member = "schedule";
+    code = st_cron_parse(expression, a->schedule, err);
     if (code != ST_OK)
-        return st_error_set(err, code, "trigger %s: attributes.schedule: %s", ct->base.name,
-                            inner.text);
-    if (ct->expression.zone[0] != '\0') {
-        field = "schedule";
-        zone = ct->expression.zone;
-    }
-    code = st_cron_zone_open(&ct->zone, zone, &inner);
+        return code;
+    if (expression->zone[0] != '\0')
+        name = expression->zone;
+    else
+        *member = "timeZone";
+    return st_cron_zone_open(zone, name, err);
+}
+
+static int read_schedule(struct cron_trigger *ct, struct st_error *err)
+{
+    struct st_error inner;
+    const char *member;
+    int code = parse_schedule(cron_attributes_of(ct), &ct->expression, &ct->zone, &member, &inner);
+
     if (code != ST_OK)
-        return st_error_set(err, code, "trigger %s: attributes.%s: %s", ct->base.name, field,
+        return st_error_set(err, code, "trigger %s: attributes.%s: %s", ct->base.name, member,
                             inner.text);
     return ST_OK;
 }
 
-static int read_headers(struct cron_trigger *ct, struct st_error *err)
+static int check_headers(const struct st_string_map *map, struct st_error *err)
 {
-    const struct st_string_map *map = &cron_attributes_of(ct)->event.headers;
-
-    ct->headers = calloc(map->count + 1, sizeof ct->headers[0]);
-    ST_ASSERT(ct->headers != NULL);
     if (map->count >= UINT8_MAX)
-        return st_error_set(err, ST_ERR_INVALID,
-                            "trigger %s: attributes.event.headers: more than %d", ct->base.name,
-                            UINT8_MAX - 1);
+        return st_error_set(err, ST_ERR_INVALID, "found %zu headers, expected at most %d",
+                            map->count, UINT8_MAX - 1);
     for (size_t i = 0; i < map->count; i++) {
         const char *value = map->items[i].value != NULL ? map->items[i].value : "";
         struct st_slice name = st_slice_of(map->items[i].name);
 
         if (name.len > UINT16_MAX || !st_http_name_ok(name) ||
             !st_http_value_ok(st_slice_of(value)))
-            return st_error_set(err, ST_ERR_INVALID,
-                                "trigger %s: attributes.event.headers: \"%.64s\" is no header",
-                                ct->base.name, map->items[i].name);
+            return st_error_set(err, ST_ERR_INVALID, "\"%.64s\" is no header", name.ptr);
+    }
+    return ST_OK;
+}
+
+static int cron_check(const struct st_trigger_config *config, const char **member,
+                      struct st_error *err)
+{
+    const struct cron_attributes *a = config->attributes;
+    struct st_cron_expression expression;
+    struct st_cron_zone *zone = NULL;
+    int code = parse_schedule(a, &expression, &zone, member, err);
+
+    st_cron_zone_free(zone);
+    if (code != ST_OK)
+        return code;
+    *member = "event.headers";
+    return check_headers(&a->event.headers, err);
+}
+
+static int read_headers(struct cron_trigger *ct, struct st_error *err)
+{
+    const struct st_string_map *map = &cron_attributes_of(ct)->event.headers;
+    struct st_error inner;
+
+    if (check_headers(map, &inner) != ST_OK)
+        return st_error_set(err, ST_ERR_INVALID, "trigger %s: attributes.event.headers: %s",
+                            ct->base.name, inner.text);
+    ct->headers = calloc(map->count + 1, sizeof ct->headers[0]);
+    ST_ASSERT(ct->headers != NULL);
+    for (size_t i = 0; i < map->count; i++) {
+        const char *value = map->items[i].value != NULL ? map->items[i].value : "";
+        struct st_slice name = st_slice_of(map->items[i].name);
+
         ct->headers[i] = (struct st_header){.name = name.ptr,
                                             .name_len = (uint16_t)name.len,
                                             .value = value,
@@ -250,6 +284,7 @@ const struct st_trigger_kind st_trigger_cron_kind = {
     .attributes = attributes,
     .attributes_size = sizeof(struct cron_attributes),
     .obj_size = sizeof(struct cron_trigger),
+    .check = cron_check,
     .init = cron_init,
     .open = cron_open,
     .pause = cron_pause,
