@@ -3,9 +3,9 @@
  *
  * An input is four control bytes (limits and end; what the replies are; when they are given; how
  * the bytes are split and taken) and then what the client sends. It is run as one read with every
- * request answered at once, then in pieces with answers late and out of order: requests and replies
- * must be the same. A third run adds resets, drains, deadlines and missing memory, and only has to
- * survive. Every exchange must come back once. */
+ * request answered at once, byte by byte, and in pieces with answers late and out of order:
+ * requests and replies must be the same. A last run adds resets, drains, deadlines and missing
+ * memory, and only has to survive. Every exchange must come back once. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,6 +54,7 @@ struct run {
     const uint8_t *in;
     size_t len, at;
     size_t last_read;
+    unsigned most; /* bytes of a read */
     bool whole, late, eof, chaos;
     bool eof_told, reset;
     uint64_t rng;
@@ -132,8 +133,7 @@ static ssize_t fake_read(struct st_conn *c, void *to, size_t n)
         return -1;
     }
     if (!run->whole && left > 1) {
-        static const unsigned most[] = {1, 2, 5, 20, 300, 5000};
-        size_t piece = 1 + pick(most[pick(6)]);
+        size_t piece = 1 + pick(run->most);
         left = piece < left ? piece : left;
     }
     n = left < n ? left : n;
@@ -577,23 +577,35 @@ static void free_run(struct run *r)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static struct run whole, pieces, chaos;
+    static const unsigned most[] = {2, 7, 30, 200};
+    static struct run whole, bytes, pieces, chaos;
 
     if (size < 4)
         return 0;
     if (server.handler == NULL)
         set_up();
     whole = (struct run){.whole = true};
-    pieces = (struct run){.late = (data[0] & 8) != 0, .rng = (uint64_t)data[2] << 8 | data[3]};
-    chaos = (struct run){.late = true, .chaos = true, .rng = data[2] ^ (uint64_t)data[3] << 17};
+    bytes = (struct run){.most = 1, .rng = data[2]};
+    pieces = (struct run){.most = most[data[3] & 3],
+                          .late = (data[0] & 8) != 0,
+                          .rng = (uint64_t)data[2] << 8 | data[3]};
+    chaos = (struct run){.most = most[data[2] & 3],
+                         .late = true,
+                         .chaos = true,
+                         .rng = data[2] ^ (uint64_t)data[3] << 17};
     execute(&whole, data, size);
+    execute(&bytes, data, size);
     execute(&pieces, data, size);
     normalize(&whole.output, (data[0] & 2) != 0);
+    normalize(&bytes.output, (data[0] & 2) != 0);
     normalize(&pieces.output, (data[0] & 2) != 0);
+    compare(&whole.requests, &bytes.requests, false, "requests");
+    compare(&whole.output, &bytes.output, whole.cut, "replies");
     compare(&whole.requests, &pieces.requests, false, "requests");
     compare(&whole.output, &pieces.output, whole.cut, "replies");
     execute(&chaos, data, size);
     free_run(&whole);
+    free_run(&bytes);
     free_run(&pieces);
     free_run(&chaos);
     return 0;
