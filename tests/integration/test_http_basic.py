@@ -339,7 +339,7 @@ def test_health_path_is_internal(start):
             answer = s.request(method, target, b"x" if method == "POST" else None)
             assert (answer.status, answer.body) == (200, b"")
     assert s.get("/__internal/healt").body != b""
-    assert s.metric("nuclio_processor_handled_events_total") == 1
+    s.wait_metric(1, "nuclio_processor_handled_events_total")
     assert s.metric("nuclio_processor_worker_allocation_count") == 1
 
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 from http_raw import build_request
-from stator_proc import Stator, patience, wait_until
+from stator_proc import STRAYS, Stator, patience, wait_until
 
 TIMED_OUT = (408, b'{"error": "handler timed out"}')
 RESTARTS = "stator_worker_restarts_total"
@@ -20,7 +20,7 @@ def hang(s: Stator, ms: str = "") -> tuple[int, bytes]:
 # eventTimeout
 
 def test_hanging_handler_is_answered_408(start):
-    s = start("hang", workers=2, spec={"eventTimeout": "300ms"})
+    s = start("hang", env=STRAYS, workers=2, spec={"eventTimeout": "300ms"})
     with s.connect() as c:
         begin = time.monotonic()
         answer = c.ask("POST", "/", b"hang")
@@ -51,7 +51,7 @@ def test_timeout_counts_from_the_handlers_begin(start):
 
 def test_replacement_serves_until_there_is_none_left(start):
     """Each worker may be replaced once over; then /live says that only a restart helps."""
-    s = start("hang", workers=2, spec={"eventTimeout": "150ms"},
+    s = start("hang", env=STRAYS, workers=2, spec={"eventTimeout": "150ms"},
               trigger={"workerAvailabilityTimeoutMilliseconds": 300})
     for _ in range(2):
         assert hang(s) == TIMED_OUT
@@ -75,7 +75,7 @@ def test_replacement_serves_until_there_is_none_left(start):
 
 
 def test_late_result_is_counted_and_its_worker_ends(start):
-    s = start("hang", workers=1, spec={"eventTimeout": "150ms"})
+    s = start("hang", env=STRAYS, workers=1, spec={"eventTimeout": "150ms"})
     assert hang(s, "500") == TIMED_OUT
     assert s.metric("stator_late_results_total") == 0
     s.wait_metric(1, "stator_late_results_total")
@@ -88,7 +88,7 @@ def test_late_result_is_counted_and_its_worker_ends(start):
 
 def test_workers_that_return_late_are_made_up_for(start):
     """When all replacements are used up and the stuck ones come back, the pool is whole again."""
-    s = start("hang", workers=1, spec={"eventTimeout": "150ms"},
+    s = start("hang", env=STRAYS, workers=1, spec={"eventTimeout": "150ms"},
               trigger={"workerAvailabilityTimeoutMilliseconds": 100})
     with s.connect() as a, s.connect() as b:
         a.send(build_request("POST", "/", b"hang 900"))
@@ -104,7 +104,7 @@ def test_workers_that_return_late_are_made_up_for(start):
 
 def test_client_gone_and_handler_hangs(start):
     """Nobody waits any more, but the worker is found out all the same."""
-    s = start("hang", workers=1, spec={"eventTimeout": "300ms"})
+    s = start("hang", env=STRAYS, workers=1, spec={"eventTimeout": "300ms"})
     c = s.connect()
     c.send(build_request("POST", "/", b"hang"))
     s.wait_metric(1, "stator_workers", state="full")
@@ -117,7 +117,7 @@ def test_client_gone_and_handler_hangs(start):
 
 def test_timeout_of_a_streaming_handler_cuts_the_stream(start):
     """The status has left already: the client sees the end missing."""
-    s = start("stream", workers=1, spec={"eventTimeout": "400ms"})
+    s = start("stream", env=STRAYS, workers=1, spec={"eventTimeout": "400ms"})
     with s.connect() as c:
         c.send(build_request("GET", "/?forever"))
         begin = time.monotonic()
@@ -233,7 +233,7 @@ def test_queue_is_bounded_in_bytes(start):
 def test_those_behind_a_hanging_event_don_t_wait_for_ever(start):
     """A quick worker was given several events at once; the first hangs, and there is no
     eventTimeout: the others are answered when their wait is over."""
-    s = start("hang", workers=1, own={"loops": 1},
+    s = start("hang", env=STRAYS, workers=1, own={"loops": 1},
               trigger={"workerAvailabilityTimeoutMilliseconds": 400,
                        "workerTerminationTimeout": "100ms"})
     with s.connect() as c:  # shows the worker quick

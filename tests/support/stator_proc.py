@@ -33,6 +33,10 @@ BINARY = Path(os.environ.get("STATOR", BUILD / "stator")).resolve()
 SANITIZER = os.environ.get("STATOR_SANITIZER", "")
 SLOWNESS = float(os.environ.get("STATOR_TEST_SLOWNESS", "5" if SANITIZER else "1"))
 
+# Environment of a processor that ends without waiting for its threads: it gives up a handler that
+# hangs, or it could not start. ThreadSanitizer would complain of those that have just finished.
+STRAYS = {"TSAN_OPTIONS": os.environ.get("TSAN_OPTIONS", "") + ":report_thread_leaks=0"}
+
 START_SECONDS = 20
 COMPLAINTS = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|assertion")
 
