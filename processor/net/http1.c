@@ -256,7 +256,7 @@ static void settle(struct st_http1 *h)
             st_conn_send_later(c);
         }
         if (h->stop_parsing || is_over(h)) {
-            st_conn_close_when_sent(c, false);
+            st_conn_close_when_sent(c, h->discarded > 0);
             return;
         }
     }
@@ -310,7 +310,7 @@ static void close_session(struct st_http1 *h)
 {
     h->stop_parsing = true;
     abandon_pipeline(h);
-    st_conn_close_when_sent(&h->conn, false);
+    st_conn_close_when_sent(&h->conn, h->discarded > 0);
 }
 
 /* The peer must notice that the reply is not whole; what was written is still its own. */
