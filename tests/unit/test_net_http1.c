@@ -321,6 +321,8 @@ static const struct row bad[] = {
     BAD("a method that is no token", "GE/T / HTTP/1.1\r\n" HOST "\r\n", 400),
     BAD("a method nobody knows", "BREW /pot HTTP/1.1\r\n" HOST "\r\n", 501),
     BAD("a known method and more", "GETX / HTTP/1.1\r\n" HOST "\r\n", 501),
+    BAD("a method nobody knows, behind an empty line", "\r\nBREW / HTTP/1.1\r\n\r\n", 501),
+    BAD("junk behind an empty line", "\r\n\x80\r\n\r\n", 400),
     BAD("method in lower case", "get / HTTP/1.1\r\n" HOST "\r\n", 501),
     BAD("CONNECT", "CONNECT a:80 HTTP/1.1\r\n" HOST "\r\n", 501),
     /* Headers */

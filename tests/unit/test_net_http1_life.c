@@ -360,6 +360,29 @@ static void test_client_resets_after_close(void **state)
     assert_int_equal(rig.gone, 1);
 }
 
+/* A client that goes on sending behind its last request still gets the reply, not a reset. */
+static void test_much_behind_close(void **state)
+{
+    static char junk[200000];
+    struct st_http1 *h = connect_tcp();
+
+    (void)state;
+    h1_send_text(&rig, "GET /0 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    for (int i = 0; i < 100; i++) {
+        net_client_write(&rig.client, junk, sizeof junk);
+        net_rig_pass(&rig.net);
+    }
+    assert_false(h->conn.reading); /* bounded */
+    h1_ok(&rig, 0, "ok");
+    for (int i = 0; i < 100; i++) {
+        net_rig_pass(&rig.net);
+        h1_receive(&rig);
+    }
+    assert_string_equal(h1_replies(&rig, NULL), OK_CLOSE);
+    assert_true(rig.client.eof);
+    assert_int_equal(rig.client.error, 0);
+}
+
 static void test_broken_write(void **state)
 {
     (void)state;
@@ -613,6 +636,7 @@ int main(void)
         TEST(test_client_gone),
         TEST(test_client_resets),
         TEST(test_client_resets_after_close),
+        TEST(test_much_behind_close),
         TEST(test_broken_write),
         TEST(test_close_in_request),
         TEST(test_drain_idle),
