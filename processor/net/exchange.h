@@ -70,7 +70,7 @@ struct st_exchange {
 /* The server's side; arg is st_http_server.arg. */
 struct st_exchange_handler {
     /* A new request: memory with ops..peer zeroed or not (the session sets all), arena and
-     * headers.items/header_cap set by the server. */
+     * headers.items/header_cap (at least ST_HTTP1_INLINE_HEADERS) set by the server. */
     struct st_exchange *(*begin)(void *arg, struct st_net *net);
     /* The request is whole; answer now or later. Before it returns without an answer the server
      * must have called detach's work itself when it keeps the exchange. */

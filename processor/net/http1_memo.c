@@ -35,6 +35,7 @@ size_t st_http1_memo_take(struct st_http1 *h, char *p, const char *end)
     x = h->server->handler->begin(h->server->arg, h->server->net);
     if (st_unlikely(x == NULL))
         return 0;
+    ST_ASSERT(x->header_cap >= m->headers.count);
     h->memo_misses = 0;
     st_http1_exchange_init(h, x);
     x->head = (struct st_slice){p, m->len};
