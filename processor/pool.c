@@ -370,6 +370,7 @@ static void deliver_inline(struct st_loop *loop, struct st_mail *mail)
     struct st_event *ev = ST_CONTAINER_OF(mail, struct st_event, mail);
     struct st_pool *pool = ev->trigger->pool;
     struct st_worker *w = pool->inline_workers[loop->index];
+    uint64_t now;
 
     pthread_mutex_lock(&pool->lock);
     if (ev->in_queue)
@@ -379,7 +380,10 @@ static void deliver_inline(struct st_loop *loop, struct st_mail *mail)
     if (!st_event_claim_start(ev, 0)) {
         st_event_unref(ev);
     } else if (st_likely(w != NULL)) {
-        atomic_store_explicit(&ev->started_ns, st_loop_now(loop), memory_order_relaxed);
+        /* This pass may be older than the event. */
+        now = st_loop_now(loop);
+        atomic_store_explicit(&ev->started_ns, now > ev->queued_ns ? now : ev->queued_ns,
+                              memory_order_relaxed);
         w->runtime->kind->invoke(w, ev, 0);
     } else { /* it has stopped */
         st_metric_add(loop->metrics, ev->trigger->metrics.no_worker, 1);
@@ -614,8 +618,9 @@ void st_pool_worker_stuck(struct st_pool *pool, struct st_worker *w)
     bool replace, is_new;
 
     pthread_mutex_lock(&pool->lock);
-    is_new =
-        w->state == ST_WORKER_BUSY || w->state == ST_WORKER_FULL || w->state == ST_WORKER_DRAINING;
+    /* Where nothing runs the result is on its way, and the worker may have been told to stop. */
+    is_new = w->running > 0 && (w->state == ST_WORKER_BUSY || w->state == ST_WORKER_FULL ||
+                                w->state == ST_WORKER_DRAINING);
     replace = is_new && w->state != ST_WORKER_DRAINING && pool->stuck < pool->worker_count;
     if (is_new) {
         st_worker_set_state(w, ST_WORKER_STUCK);
