@@ -20,7 +20,8 @@
 /* How long a loop has to end; a handler may block it. */
 #define JOIN_NS (2 * ST_SEC)
 
-enum { BODY_MEMORY_SHARE = 4, MAX_LOOPS = 64 };
+/* Each worker and each trigger has metrics of its own: together they fit. */
+enum { BODY_MEMORY_SHARE = 4, MAX_LOOPS = 64, MAX_WORKERS = 1024, MAX_TRIGGERS = 64 };
 
 static int open_log(const struct st_config *config, struct st_error *err)
 {
@@ -183,6 +184,13 @@ static int make_pools(struct st_processor *p, struct st_error *err)
     for (size_t i = 0; i < f->trigger_count; i++)
         if (owns_pool(p, i))
             workers += workers_of(p, &f->triggers[i]);
+    if (f->trigger_count > MAX_TRIGGERS)
+        return st_error_set(err, ST_ERR_LIMIT, "%zu triggers, at most %d expected",
+                            f->trigger_count, MAX_TRIGGERS);
+    if (workers > MAX_WORKERS)
+        return st_error_set(err, ST_ERR_LIMIT,
+                            "numWorkers of all triggers together is %u, at most %d expected",
+                            workers, MAX_WORKERS);
     code = st_slots_plan(&p->slots, &p->topology, workers, (enum st_pin)f->own.pin, err);
     if (code != ST_OK)
         return code;

@@ -19,7 +19,7 @@ enum st_metric_type { ST_COUNTER, ST_GAUGE, ST_HISTOGRAM };
 enum st_metric_family { ST_METRIC_TABLE(ST_METRIC_ENUM) ST_METRIC_FAMILIES };
 #undef ST_METRIC_ENUM
 
-enum { ST_METRIC_MAX_SLOTS = 4096, ST_HISTOGRAM_BUCKETS = 24 };
+enum { ST_METRIC_MAX_SLOTS = 8192, ST_HISTOGRAM_BUCKETS = 24 };
 
 /* First slot of a series in every shard; invalid is 0, whose slots are a sink that nobody reads. */
 typedef uint32_t st_metric;
