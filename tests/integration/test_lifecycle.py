@@ -497,6 +497,26 @@ def test_requests_that_arrived_with_the_signal_are_served(start):
     assert s.wait() == 0
 
 
+# Limits of the start
+
+@pytest.mark.parametrize("spec, said", [
+    ({"triggers": {"http": {"kind": "http", "url": "127.0.0.1:0", "numWorkers": 2000}}},
+     "numWorkers of all triggers together is 2000, at most 1024 expected"),
+    ({"triggers": {f"t{i}": {"kind": "cron", "attributes": {"interval": "1h"}}
+                   for i in range(65)}}, "65 triggers, at most 64 expected"),
+])
+def test_too_much_is_one_clear_line(start, spec, said):
+    s = start("echo_blocking", spec=spec, ready=False)
+    assert s.wait() == 1
+    assert said in s.stderr() and len(s.stderr().splitlines()) == 1, s.stderr()
+
+
+def test_as_many_workers_as_there_may_be(start):
+    s = start("echo_blocking", workers=1024)
+    assert s.post(b"x").body == b"x"
+    assert s.metric("stator_workers", state="idle") == 1024
+
+
 # Command line of the start
 
 def test_missing_folder_and_file():

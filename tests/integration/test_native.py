@@ -153,6 +153,18 @@ def test_stream_to_head_has_no_body(shared, handler):
         assert c.ask("GET", "/?1").body == pattern(1024)
 
 
+@pytest.mark.parametrize("status, body", [(200, b"some body"), (201, b"some body"), (204, b""),
+                                          (304, b""), (404, b"some body")])
+def test_stream_whose_status_allows_no_body(shared, status, body):
+    """What the handler writes all the same must not reach the wire."""
+    with shared("stream_status").connect() as c:
+        c.send(build_request("GET", f"/?{status}") + build_request("GET", "/?200"))
+        answer = c.read_response()
+        assert (answer.status, answer.body) == (status, body)
+        assert (answer.header("Transfer-Encoding") is None) == (body == b"")
+        assert c.read_response().body == b"some body"
+
+
 @pytest.mark.parametrize("handler", ["stream", "stream_inline"])
 def test_stream_waits_for_a_slow_client(start, handler):
     """Memory does not grow with what the client has not read; then all of it comes."""
