@@ -250,74 +250,74 @@ static void test_split_target(void **state)
 
 /* ---- Paths ---- */
 
+static const struct {
+    const char *raw, *path; /* path NULL: the raw one itself */
+} paths[] = {
+    {"", NULL},
+    {"/", NULL},
+    {"*", NULL},
+    {"/a", NULL},
+    {"/a/", NULL},
+    {"/a/b.c/d..e", NULL},
+    {"/a;x=1", NULL},
+    {"/a+b", NULL},
+    {"a%41", NULL}, /* no path */
+    {"/%41", "/A"},
+    {"/%4a%4A", "/JJ"},
+    {"/a%2Fb", "/a/b"},
+    {"/a%2fb", "/a/b"},
+    {"/a%2F%2Fb", "/a/b"},
+    {"/%2525", "/%25"}, /* once */
+    {"/a%20b", "/a b"},
+    {"/%c3%a4", "/\xc3\xa4"},
+    {"/%", "/%"},
+    {"/a%4", "/a%4"},
+    {"/%zz", "/%zz"},
+    {"/%4z%41", "/%4zA"},
+    {"/%%41", "/%A"},
+    {"/a%3fb%23c", "/a?b#c"},
+    {"//", "/"},
+    {"///", "/"},
+    {"//a///b//", "/a/b/"},
+    {"/.", "/"},
+    {"/./", "/"},
+    {"/..", "/"},
+    {"/../", "/"},
+    {"/../..", "/"},
+    {"/a/.", "/a/"},
+    {"/a/./b", "/a/b"},
+    {"/a/..", "/"},
+    {"/a/../", "/"},
+    {"/a/../b", "/b"},
+    {"/a/b/..", "/a/"},
+    {"/a/b/../", "/a/"},
+    {"/a/b/../../c", "/c"},
+    {"/a/../../../b", "/b"},
+    {"/a//../b", "/b"},
+    {"/...", "/..."},
+    {"/.a", "/.a"},
+    {"/..a/.b", "/..a/.b"},
+    {"/%2e%2e/a", "/a"},
+    {"/a/%2e%2E", "/"},
+    {"/a/.%2e/b", "/b"},
+    {"/a%2f..%2fb", "/b"},
+};
+
 static void test_decode_path(void **state)
 {
-    static const struct {
-        const char *raw, *path; /* path NULL: the raw one itself */
-    } rows[] = {
-        {"", NULL},
-        {"/", NULL},
-        {"*", NULL},
-        {"/a", NULL},
-        {"/a/", NULL},
-        {"/a/b.c/d..e", NULL},
-        {"/a;x=1", NULL},
-        {"/a+b", NULL},
-        {"a%41", NULL}, /* no path */
-        {"/%41", "/A"},
-        {"/%4a%4A", "/JJ"},
-        {"/a%2Fb", "/a/b"},
-        {"/a%2fb", "/a/b"},
-        {"/a%2F%2Fb", "/a/b"},
-        {"/%2525", "/%25"}, /* once */
-        {"/a%20b", "/a b"},
-        {"/%c3%a4", "/\xc3\xa4"},
-        {"/%", "/%"},
-        {"/a%4", "/a%4"},
-        {"/%zz", "/%zz"},
-        {"/%4z%41", "/%4zA"},
-        {"/%%41", "/%A"},
-        {"/a%3fb%23c", "/a?b#c"},
-        {"//", "/"},
-        {"///", "/"},
-        {"//a///b//", "/a/b/"},
-        {"/.", "/"},
-        {"/./", "/"},
-        {"/..", "/"},
-        {"/../", "/"},
-        {"/../..", "/"},
-        {"/a/.", "/a/"},
-        {"/a/./b", "/a/b"},
-        {"/a/..", "/"},
-        {"/a/../", "/"},
-        {"/a/../b", "/b"},
-        {"/a/b/..", "/a/"},
-        {"/a/b/../", "/a/"},
-        {"/a/b/../../c", "/c"},
-        {"/a/../../../b", "/b"},
-        {"/a//../b", "/b"},
-        {"/...", "/..."},
-        {"/.a", "/.a"},
-        {"/..a/.b", "/..a/.b"},
-        {"/%2e%2e/a", "/a"},
-        {"/a/%2e%2E", "/"},
-        {"/a/.%2e/b", "/b"},
-        {"/a%2f..%2fb", "/b"},
-    };
-
     (void)state;
-    for (size_t i = 0; i < ST_ARRAY_LEN(rows); i++) {
-        size_t len = strlen(rows[i].raw);
+    for (size_t i = 0; i < ST_ARRAY_LEN(paths); i++) {
+        size_t len = strlen(paths[i].raw);
         char *raw = malloc(len != 0 ? len : 1);
         struct st_arena arena;
         struct st_slice path;
 
         assert_non_null(raw);
-        memcpy(raw, rows[i].raw, len);
+        memcpy(raw, paths[i].raw, len);
         st_arena_init(&arena, NULL, 0);
         path = st_http_decode_path(&arena, (struct st_slice){raw, len});
-        assert_slice(path, rows[i].path != NULL ? rows[i].path : rows[i].raw, rows[i].raw);
-        if (rows[i].path == NULL)
+        assert_slice(path, paths[i].path != NULL ? paths[i].path : paths[i].raw, paths[i].raw);
+        if (paths[i].path == NULL)
             assert_ptr_equal(path.ptr, raw);
         st_arena_release(&arena);
         free(raw);

@@ -250,7 +250,7 @@ static void test_random(void **state)
 
     (void)state;
     st_rand_seed(&r, 3);
-    for (int round = 0; round < 200; round++) {
+    for (int round = 0; round < 40; round++) {
         struct st_outq q = {0}, other = {0};
         size_t sent = 0, queued = 0;
 
