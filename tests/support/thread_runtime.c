@@ -218,7 +218,7 @@ static enum how handler_defers(struct scripted *s)
     case ST_DEFERRED_NONE:
         break;
     }
-    ST_ASSERT(!"a token was issued");
+    st_panic(__FILE__, __LINE__, "a token was issued");
     return NOT_RUN;
 }
 
