@@ -2,7 +2,7 @@
 
 import pytest
 from http_raw import Response, build_request
-from stator_proc import Stator, patience
+from stator_proc import STRAYS, Stator, patience
 
 RULES = {"enabled": True, "allowOrigins": ["https://a.example", "https://B.example"],
          "allowMethods": ["GET", "PUT"], "allowHeaders": ["X-One", "Content-Type"],
@@ -161,7 +161,8 @@ def test_failures(start):
 
 def test_timeout(start):
     """408 comes from the loop while the handler still has the event."""
-    s = start("hang", workers=1, spec={"eventTimeout": "200ms"}, attributes={"cors": RULES})
+    s = start("hang", env=STRAYS, workers=1, spec={"eventTimeout": "200ms"},
+              attributes={"cors": RULES})
     answer = s.post(b"hang 500", headers=[("Origin", "https://a.example")], timeout=patience(20))
     assert answer.status == 408
     assert answer.header("Access-Control-Allow-Origin") == "https://a.example"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from http_raw import Closed, build_request
-from stator_proc import Stator, patience, wait_until
+from stator_proc import STRAYS, Stator, patience, wait_until
 
 PATH, REMOVE = "X-nuclio-filestream-path", "X-nuclio-filestream-delete-after-send"
 
@@ -215,6 +215,6 @@ def test_stop_meanwhile(start, tmp_path):
 
 def test_head_and_timeout(start):
     """408 to HEAD: its body is dropped, the processor lives."""
-    s = start("hang", workers=1, spec={"eventTimeout": "200ms"})
+    s = start("hang", env=STRAYS, workers=1, spec={"eventTimeout": "200ms"})
     assert s.request("HEAD", body=b"hang 500", timeout=patience(20)).status == 408
     assert s.post(b"well").body == b"alive"
