@@ -492,7 +492,6 @@ void model_give_back(struct model_worker *w, unsigned n)
         e->place = mine ? PLACE_BACK : PLACE_OVER;
         if (mine && !some_take(e->pool, false)) {
             e->place = PLACE_QUEUED;
-            e->resubmitted = true;
             model_enqueue(e, true);
         }
         if (mine)
@@ -658,8 +657,8 @@ static void check_overdue(uint64_t before)
 
         if (e->answered)
             continue;
-        if (e->place == PLACE_QUEUED && (timeout != 0 || !e->resubmitted))
-            end = e->queued_ns + pool_of(e)->wait_ns + (e->resubmitted ? timeout : 0);
+        if (e->place == PLACE_QUEUED)
+            end = e->queued_ns + pool_of(e)->wait_ns;
         else if (e->started_ns != 0 && timeout != 0 && e->counted)
             end = e->started_ns + timeout;
         CHECK(end > before || before - end < tick_ns);

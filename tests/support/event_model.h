@@ -46,7 +46,7 @@ struct model_event {
     uint32_t assignment;
     bool due; /* complete() must come in this operation, with: */
     enum st_outcome outcome;
-    bool answered, has_result, pending, counted, watched, resubmitted, fail_detach, listed;
+    bool answered, has_result, pending, counted, watched, fail_detach, listed;
     bool worker_ref, token_live, token_issued, early;
     bool coming; /* its result is on its way by mail */
     enum st_outcome result;

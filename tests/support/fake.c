@@ -426,8 +426,8 @@ void fake_wait(struct fake *f, unsigned ms)
             fake_pass(&f->loops[i]);
         fake_sleep_ms(1);
     } while (st_clock_mono() < end);
-    for (unsigned i = 0; i < f->p.loop_count && !f->options.threads; i++)
-        fake_pass(&f->loops[i]);
+    for (unsigned i = 0; i < 2 * f->p.loop_count && !f->options.threads; i++)
+        fake_pass(&f->loops[i % f->p.loop_count]); /* timers, then the mails that they posted */
 }
 
 /* ---- Events ---- */

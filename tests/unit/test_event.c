@@ -423,14 +423,14 @@ static void test_cancel_and_stuck(void **state)
     struct st_worker *w;
 
     (void)state;
-    open_with((struct fake_pool_options){.wait_ns = ST_SEC, .event_timeout_ns = 20 * ST_MSEC});
+    open_with((struct fake_pool_options){.wait_ns = ST_SEC, .event_timeout_ns = 150 * ST_MSEC});
     a = fake_send(&f, 0, 0, "x");
     w = f.calls[0].w;
     assert_true(fake_begin(&f.calls[0]));
     fake_wait(&f, 2);
     st_event_cancel(a->ev);
     assert_int_equal(a->completed, 1);
-    fake_wait(&f, 50);
+    fake_wait(&f, 160);
     assert_int_equal(w->state, ST_WORKER_STUCK);
     assert_int_equal(f.abandoned, 1);
     fake_end(&f.calls[0], ST_OUTCOME_OK);
@@ -444,7 +444,7 @@ static void test_cancel_and_stuck(void **state)
     fake_end(&f.calls[1], ST_OUTCOME_OK);
     st_worker_credit(f.calls[1].w, 1);
     check_outcome(a, ST_OUTCOME_CANCELLED);
-    fake_wait(&f, 30);
+    fake_wait(&f, 160);
     assert_int_equal(f.abandoned, 1);
     finish();
 }

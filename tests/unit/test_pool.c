@@ -248,7 +248,7 @@ static void test_wait_ends(void **state)
     struct fake_answer *a, *b, *c;
 
     (void)state;
-    open_one(1, 1, (struct fake_pool_options){.wait_ns = 20 * ST_MSEC, .max_queue = 10});
+    open_one(1, 1, (struct fake_pool_options){.wait_ns = 200 * ST_MSEC, .max_queue = 10});
     a = fake_send(&f, 0, 0, "x");
     fake_pass(&f.loops[0]);
     b = fake_send(&f, 0, 0, "x");
@@ -257,7 +257,7 @@ static void test_wait_ends(void **state)
     fake_serve(&f.calls[0]); /* b */
     check_outcome(a, ST_OUTCOME_OK);
     assert_int_equal(b->completed, 0);
-    fake_wait(&f, 60);
+    fake_wait(&f, 210);
     assert_int_equal(b->completed, 0);
     check_outcome(c, ST_OUTCOME_NO_WORKER);
     assert_int_equal(value(pool()->metrics.timeout), 1);
@@ -372,6 +372,29 @@ static void test_resubmit(void **state)
     check_outcome(a[0], ST_OUTCOME_OK);
     check_outcome(a[1], ST_OUTCOME_OK);
     check_outcome(a[3], ST_OUTCOME_OK);
+    finish();
+}
+
+/* Its client leaves between the recall and the resubmission, as on another loop it may. */
+static void test_withdrawn_on_the_way(void **state)
+{
+    struct fake_answer *a, *b;
+
+    (void)state;
+    fake_open(&f, &(struct fake_options){.credits = 2,
+                                         .pool = {{.wait_ns = 10 * ST_SEC, .max_queue = 2}}});
+    a = fake_send(&f, 0, 0, "x");
+    b = fake_send(&f, 0, 0, "x");
+    assert_true(fake_begin(&f.calls[0]));
+    st_worker_retreat(f.calls[1].w, 1);
+    assert_true(st_event_recall(b->ev, f.calls[1].assignment));
+    st_event_cancel(b->ev);
+    assert_int_equal(b->released, 0);
+    st_pool_resubmit(pool(), b->ev);
+    assert_int_equal(pool()->queued, 0);
+    check_outcome(b, ST_OUTCOME_CANCELLED);
+    fake_end(&f.calls[0], ST_OUTCOME_OK);
+    check_outcome(a, ST_OUTCOME_OK);
     finish();
 }
 
@@ -573,6 +596,7 @@ int main(void)
         cmocka_unit_test(test_feed),
         cmocka_unit_test(test_withdraw),
         cmocka_unit_test(test_resubmit),
+        cmocka_unit_test(test_withdrawn_on_the_way),
         cmocka_unit_test(test_ready),
         cmocka_unit_test(test_start_fails),
         cmocka_unit_test(test_retry),

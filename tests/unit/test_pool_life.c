@@ -1,6 +1,9 @@
 /* Pools that stop, inline and shared ones, the edges between states (tests/support/fake.h). */
 #include "tests/unit/test_core.h"
 
+#include <pthread.h>
+#include <semaphore.h>
+
 #include "processor/core/clock.h"
 #include "processor/core/metrics.h"
 #include "processor/dispatch.h"
@@ -280,6 +283,118 @@ static void test_shared(void **state)
     finish();
 }
 
+/* ---- Between loops ---- */
+
+/* Loop 0, which has the only worker, is kept busy while loop 1 assigns an event to it and finds it
+ * stuck. What happens before the event arrives: */
+enum meanwhile { NOTHING, IT_ENDS, THE_CLIENT_LEAVES };
+
+struct crossing {
+    enum meanwhile what;
+    struct fake_answer *first, *second;
+    sem_t blocked, go;
+};
+
+static void send_first(struct st_loop *loop, void *arg)
+{
+    struct crossing *x = arg;
+
+    x->first = fake_send(&f, 0, loop->index, "x");
+    ST_ASSERT(f.call_count == 1 && fake_begin(&f.calls[0]));
+}
+
+static void send_second(struct st_loop *loop, void *arg)
+{
+    struct crossing *x = arg;
+    struct st_worker *w = pool()->workers[0];
+
+    x->second = fake_send(&f, 0, loop->index, "x");
+    ST_ASSERT(w->state == ST_WORKER_FULL && w->running == 2);
+    st_pool_worker_stuck(pool(), w);
+    if (x->what == THE_CLIENT_LEAVES)
+        st_event_cancel(x->second->ev);
+}
+
+static void block(struct st_loop *loop, void *arg)
+{
+    struct crossing *x = arg;
+
+    (void)loop;
+    sem_post(&x->blocked);
+    sem_wait(&x->go);
+    if (x->what != IT_ENDS)
+        return;
+    fake_end(&f.calls[0], ST_OUTCOME_OK);
+    st_worker_stopped(f.calls[0].w);
+}
+
+static void *block_main(void *arg)
+{
+    st_loop_call(&f.loops[0], block, arg);
+    return NULL;
+}
+
+/* The new worker has it, or it is over. */
+static void look(struct st_loop *loop, void *arg)
+{
+    struct crossing *x = arg;
+
+    (void)loop;
+    if (x->what != IT_ENDS) { /* it comes back later */
+        fake_end(&f.calls[0], ST_OUTCOME_OK);
+        st_worker_stopped(f.calls[0].w);
+    }
+    if (x->what == THE_CLIENT_LEAVES) {
+        ST_ASSERT(f.call_count == 1);
+        return;
+    }
+    ST_ASSERT(f.call_count == 2 && f.calls[1].w == pool()->workers[0]);
+    ST_ASSERT(f.calls[1].w != f.calls[0].w);
+    fake_serve(&f.calls[1]);
+}
+
+static void rest(struct st_loop *loop, void *arg)
+{
+    (void)loop;
+    (void)arg;
+}
+
+static void cross(enum meanwhile what)
+{
+    struct crossing x = {.what = what};
+    pthread_t id;
+
+    fake_open(&f,
+              &(struct fake_options){
+                  .loops = 2, .threads = true, .credits = 2, .pool = {{.wait_ns = 10 * ST_SEC}}});
+    sem_init(&x.blocked, 0, 0);
+    sem_init(&x.go, 0, 0);
+    st_loop_call(&f.loops[0], send_first, &x);
+    assert_int_equal(pthread_create(&id, NULL, block_main, &x), 0);
+    sem_wait(&x.blocked);
+    st_loop_call(&f.loops[1], send_second, &x);
+    sem_post(&x.go);
+    pthread_join(id, NULL);
+    for (unsigned i = 0; i < 3; i++) /* it arrives, goes home, and to the new worker */
+        st_loop_call(&f.loops[i % 2], rest, &x);
+    st_loop_call(&f.loops[0], look, &x);
+    st_loop_call(&f.loops[1], rest, &x);
+    check_outcome(x.first, ST_OUTCOME_OK);
+    check_outcome(x.second, what == THE_CLIENT_LEAVES ? ST_OUTCOME_CANCELLED : ST_OUTCOME_OK);
+    assert_int_equal(f.abandoned, 1);
+    sem_destroy(&x.blocked);
+    sem_destroy(&x.go);
+    finish();
+}
+
+static void test_crossing(void **state)
+{
+    (void)state;
+    cross(NOTHING);
+    cross(IT_ENDS);
+    cross(THE_CLIENT_LEAVES);
+}
+
 /* ---- Edges ---- */
 
 static enum st_worker_state from, to;
@@ -399,6 +514,7 @@ int main(void)
         cmocka_unit_test(test_inline_elsewhere),
         cmocka_unit_test(test_inline_is_gone),
         cmocka_unit_test(test_shared),
+        cmocka_unit_test(test_crossing),
         cmocka_unit_test(test_edges),
         cmocka_unit_test(test_misuse),
     };

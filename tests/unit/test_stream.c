@@ -401,6 +401,34 @@ static void test_result_overtakes(void **state)
     finish();
 }
 
+static void on_overtake_held(struct st_loop *loop, void *arg)
+{
+    struct writer *wr = arg;
+
+    on_begin(loop, wr);
+    st_event_hold(wr->ev);
+    writer_start(wr);
+    sem_wait(&wr->done);
+    end(ST_OUTCOME_OK);
+    st_event_unhold(wr->ev, ST_OK);
+    ST_ASSERT(wr->a->completed == 0);
+}
+
+/* The last hold goes before the pieces have come. */
+static void test_unheld_too_soon(void **state)
+{
+    struct writer wr = {.pieces = 2};
+
+    (void)state;
+    open_with(true, false);
+    st_loop_call(&f.loops[0], on_overtake_held, &wr);
+    wait_completed(&wr);
+    writer_join(&wr);
+    assert_string_equal(wr.a->log, "head piece:p piece:p answer: ");
+    check_outcome(wr.a, ST_OUTCOME_OK);
+    finish();
+}
+
 /* Pieces from a thread, then one from the home loop itself before they have come. */
 static void on_mixed(struct st_loop *loop, void *arg)
 {
@@ -435,7 +463,8 @@ static void on_read(struct st_loop *loop, void *arg)
     (void)loop;
     ST_ASSERT(n <= ST_STREAM_HIGH + wr->size);
     wr->a->unsent = 0;
-    st_stream_sent(wr->ev, n);
+    if (n > 0)
+        st_stream_sent(wr->ev, n);
 }
 
 /* The reader is slow: the writer waits, and never has more than the mark and a piece on its way. */
@@ -522,6 +551,7 @@ int main(void)
         cmocka_unit_test(test_collected),
         cmocka_unit_test(test_collected_limit),
         cmocka_unit_test(test_result_overtakes),
+        cmocka_unit_test(test_unheld_too_soon),
         cmocka_unit_test(test_order_of_threads),
         cmocka_unit_test(test_slow_reader),
         cmocka_unit_test(test_close_wakes),
