@@ -548,6 +548,30 @@ static void test_abandoned_events(void **state)
     finish();
 }
 
+/* Past eventTimeout, but the result is on its way already: nobody is stuck. */
+static void test_done_is_not_stuck(void **state)
+{
+    struct fake_answer *a;
+    struct st_worker *w;
+
+    (void)state;
+    open_one(1, 1, (struct fake_pool_options){.wait_ns = ST_SEC, .event_timeout_ns = ST_SEC});
+    a = fake_send(&f, 0, 0, "x");
+    w = f.calls[0].w;
+    assert_true(fake_begin(&f.calls[0]));
+    st_worker_event_done(w, 0);
+    st_pool_worker_stuck(pool(), w);
+    assert_int_equal(w->state, ST_WORKER_FULL);
+    assert_int_equal(pool()->stuck, 0);
+    a->ev->result.outcome = ST_OUTCOME_OK;
+    st_event_complete(a->ev);
+    check_outcome(a, ST_OUTCOME_OK);
+    st_worker_credit(w, 1);
+    fake_pass(&f.loops[0]);
+    assert_int_equal(f.abandoned, 0);
+    finish();
+}
+
 /* A stuck worker gets nothing, whatever it is granted. */
 static void test_stuck_takes_nothing(void **state)
 {
@@ -602,6 +626,7 @@ int main(void)
         cmocka_unit_test(test_retry),
         cmocka_unit_test(test_replacement),
         cmocka_unit_test(test_abandoned_events),
+        cmocka_unit_test(test_done_is_not_stuck),
         cmocka_unit_test(test_stuck_takes_nothing),
     };
 
