@@ -183,6 +183,7 @@ def test_out_of_descriptors(start, loops):
             statuses.add(c.read_response().status)
             c.close()
         assert statuses <= {200, 503} and 200 in statuses
+    wait_until(lambda: s.ask(s.scrape, "/metrics").status == 200)  # its listener lacked them, too
     s.wait_metric(0, "stator_connections")
     for _ in range(20):
         assert s.get().status == 200
