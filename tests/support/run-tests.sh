@@ -4,13 +4,15 @@
 #   lint quick                              static checks; unit tests and one request
 #   all                                     what 'make test' does
 # Leaves build/reports/<stage>.xml (JUnit) and stages.txt, one line a stage: name, ok or FAIL.
-# Environment: JOBS (number of CPUs), FUZZ_SECONDS (60), CI=true (warnings are errors).
+# Environment: JOBS (number of CPUs), TEST_JOBS (twice that), FUZZ_SECONDS (60), CI=true (warnings are
+# errors).
 set -uo pipefail
 
 cd "$(dirname "$0")/../.." || exit 1
 support=tests/support
 reports=build/reports
 jobs=${JOBS:-$(nproc)}
+test_jobs=${TEST_JOBS:-$((2 * jobs))} # most tests wait for a clock or a peer
 fuzz_seconds=${FUZZ_SECONDS:-60}
 
 # build PRESET: configure and build; the full log only where it fails.
@@ -30,7 +32,7 @@ suite() {
     local preset=$1
     shift
     "$support/venv.sh" || return 1
-    ctest --preset "$preset" -j "$jobs" \
+    ctest --preset "$preset" -j "$test_jobs" \
         --output-junit "$PWD/$reports/$name.xml" "$@" >"$reports/ctest-$name.log" 2>&1
     local rc=$?
     if ((rc != 0)); then
