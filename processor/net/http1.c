@@ -226,15 +226,15 @@ static bool may_resume(const struct st_http1 *h)
            h->outstanding < ST_HTTP1_MAX_PIPELINE / 2 && h->conn.out.bytes < ST_CONN_LOW;
 }
 
-/* Nothing is out, and nothing more will come: after FIN, or in a drain, where the last reply did
- * not know that it was the last. */
+/* Nothing is out, and nothing more will come: after FIN, or at the end of a drain, where the last
+ * reply did not know that it was the last. */
 static bool is_over(const struct st_http1 *h)
 {
     if (h->in_read)
         return false;
     if (h->conn.eof)
         return !has_unparsed(h);
-    return h->server->closing && h->served && h->cur == NULL && h->carry == NULL;
+    return h->server->close_idle && h->served && h->cur == NULL && h->carry == NULL;
 }
 
 /* What may follow from a reply, a read or a drained output. */
@@ -721,6 +721,7 @@ void st_http_server_drain(struct st_http_server *server, bool close_idle)
     server->closing = true;
     if (!close_idle)
         return;
+    server->close_idle = true;
     for (h = TAILQ_FIRST(&server->sessions); h != NULL; h = next) {
         next = TAILQ_NEXT(h, link);
         if (!is_idle(h))

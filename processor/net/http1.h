@@ -35,7 +35,8 @@ struct st_http_server {
         size_t open;
         size_t max;
     } conns;
-    bool closing; /* drain: replies carry Connection: close, idle connections are closed */
+    bool closing;    /* drain: replies carry Connection: close */
+    bool close_idle; /* drain, later: a connection that awaits its next request is closed */
     TAILQ_HEAD(, st_http1) sessions;
     void (*on_closed)(struct st_http_server *s); /* a descriptor is free again; may be NULL */
     struct {

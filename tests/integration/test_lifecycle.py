@@ -396,7 +396,7 @@ class Load:
         self.address = s.address
         self.answered = 0
         self.lost: list[str] = []     # requests on an accepted connection without an answer
-        self.unused: list[float] = []  # seconds since the last answer when one was found closed
+        self.unused: list[float] = []  # closed without an answer: seconds since it was used
         self.end = threading.Event()
         self.lock = threading.Lock()
         self.threads = [threading.Thread(target=self._client) for _ in range(clients)]
@@ -416,8 +416,9 @@ class Load:
     def _ask_on(self, c: Connection) -> bool:
         """Asks on one connection until that ends. False: give up."""
         used = 0
-        answered = time.monotonic()
+        asked = last = time.monotonic()
         while not self.end.is_set():
+            last, asked = asked, time.monotonic()
             try:
                 answer = c.ask("POST", "/", b"3")
                 assert (answer.status, answer.body) == (200, b"3")
@@ -426,14 +427,13 @@ class Load:
                     if getattr(e, "got", b""):
                         self.lost.append(f"request {used}: {e}")
                     else:
-                        self.unused.append(time.monotonic() - answered)
+                        self.unused.append(time.monotonic() - last)
                 return True
             except AssertionError as e:
                 with self.lock:
                     self.lost.append(f"request {used}: {e}")
                 return False
             used += 1
-            answered = time.monotonic()
             with self.lock:
                 self.answered += 1
             if answer.closes or not self.keep:
@@ -450,7 +450,7 @@ class Load:
 @pytest.mark.parametrize("keep", [True, False])
 def test_no_request_is_lost_under_load(start, handler, keep):
     """With a drainDelay every client that goes on learns in time: not even a kept connection
-    breaks, unless its client paused."""
+    breaks, unless its client paused for that long."""
     s = start(handler, workers=4, own={"drainDelay": "300ms"})
     load = Load(s, keep, clients=8)
     wait_until(lambda: load.answered > 100)
@@ -460,7 +460,7 @@ def test_no_request_is_lost_under_load(start, handler, keep):
     load.join()
     assert load.lost == []
     if keep:
-        assert all(idle > 0.1 for idle in load.unused), load.unused
+        assert all(idle >= 0.3 for idle in load.unused), load.unused
     else:  # connected in the instant in which the listener closed: never accepted
         assert len(load.unused) <= 8
 

@@ -424,6 +424,11 @@ static void drain(bool close_idle)
     h1_receive(&rig);
 }
 
+static void undrain(void)
+{
+    rig.server.closing = rig.server.close_idle = false;
+}
+
 static void test_drain_idle(void **state)
 {
     (void)state;
@@ -476,7 +481,7 @@ static void test_drain_half_a_request(void **state)
 
     (void)state;
     for (size_t i = 0; i < ST_ARRAY_LEN(first); i++) {
-        rig.server.closing = false;
+        undrain();
         rig.on_request = NULL;
         h1_connect(&rig);
         h1_send_text(&rig, GET("/0"));
@@ -539,7 +544,7 @@ static void test_drain_stream(void **state)
     for (int before = 0; before < 2; before++) {
         unsigned first = rig.count;
 
-        rig.server.closing = false;
+        undrain();
         h1_connect(&rig);
         h1_send_text(&rig, GET("/0"));
         if (before != 0)
@@ -598,6 +603,29 @@ static void test_drain_slow_reader(void **state)
     assert_true(rig.client.eof);
 }
 
+/* A reply from before the drain that the client takes later did not say that it closes: the
+ * client has until the end to ask again. */
+static void test_drain_undelivered(void **state)
+{
+    (void)state;
+    rig.on_request = answer_big;
+    rig.net.write_max = 5000;
+    h1_connect(&rig);
+    rig.net.write_blocked = true;
+    net_client_write(&rig.client, GET("/0"), strlen(GET("/0")));
+    h1_run(&rig);
+    drain(false);
+    rig.net.write_blocked = false;
+    h1_run(&rig);
+    h1_receive(&rig);
+    assert_true(rig.client.len > sizeof big);
+    assert_false(rig.client.eof);
+    rig.on_request = NULL;
+    h1_send_text(&rig, GET("/1"));
+    assert_non_null(strstr(rig.client.in, "Connection: close"));
+    assert_true(rig.client.eof);
+}
+
 static void test_drain_many(void **state)
 {
     struct net_client clients[10];
@@ -649,6 +677,7 @@ int main(void)
         TEST(test_drain_stream),
         TEST(test_drain_backlog),
         TEST(test_drain_slow_reader),
+        TEST(test_drain_undelivered),
         TEST(test_drain_many),
     };
 
