@@ -223,7 +223,7 @@ static void resume_parsing(struct st_http1 *h)
 static bool may_resume(const struct st_http1 *h)
 {
     return h->backlogged && !h->in_read && !h->conn.closed &&
-           h->outstanding < ST_HTTP1_MAX_PIPELINE / 2 && h->conn.out.bytes < ST_CONN_LOW;
+           h->outstanding < ST_HTTP1_MAX_PIPELINE / 2 && st_http1_output(h) < ST_CONN_LOW;
 }
 
 /* Nothing is out, and nothing more will come: after FIN, or at the end of a drain, where the last
@@ -235,6 +235,12 @@ static bool is_over(const struct st_http1 *h)
     if (h->conn.eof)
         return !has_unparsed(h);
     return h->server->close_idle && h->served && h->cur == NULL && h->carry == NULL;
+}
+
+/* The client has sent, or may have, what will not be answered. */
+static bool may_have_unread(const struct st_http1 *h)
+{
+    return h->discarded > 0 || h->backlogged;
 }
 
 /* What may follow from a reply, a read or a drained output. */
@@ -256,7 +262,7 @@ static void settle(struct st_http1 *h)
             st_conn_send_later(c);
         }
         if (h->stop_parsing || is_over(h)) {
-            st_conn_close_when_sent(c, h->discarded > 0);
+            st_conn_close_when_sent(c, may_have_unread(h));
             return;
         }
     }
@@ -283,6 +289,19 @@ static bool closes_after(const struct st_http1 *h, const struct st_exchange *x)
                               h->carry == NULL && !h->more_input);
 }
 
+/* Where the bytes of its reply go: out, or aside until it is its turn. */
+static struct st_outq *output_of(struct st_http1 *h, struct st_exchange *x)
+{
+    return is_turn(h, x) ? &h->conn.out : &x->out;
+}
+
+/* The turn of this exchange has come. */
+static void move_out(struct st_http1 *h, struct st_exchange *x)
+{
+    h->waiting -= x->out.bytes;
+    st_outq_splice(&h->conn.out, &x->out);
+}
+
 static void pop(struct st_http1 *h)
 {
     STAILQ_REMOVE_HEAD(&h->pipeline, link);
@@ -297,6 +316,7 @@ static void abandon_pipeline(struct st_http1 *h)
     while ((x = STAILQ_FIRST(&h->pipeline)) != NULL) {
         pop(h);
         x->session = NULL;
+        h->waiting -= x->out.bytes;
         st_outq_clear(&x->out, h->server->net);
         if (x->answered)
             h->server->handler->done(x);
@@ -310,7 +330,7 @@ static void close_session(struct st_http1 *h)
 {
     h->stop_parsing = true;
     abandon_pipeline(h);
-    st_conn_close_when_sent(&h->conn, h->discarded > 0);
+    st_conn_close_when_sent(&h->conn, may_have_unread(h));
 }
 
 /* The peer must notice that the reply is not whole; what was written is still its own. */
@@ -329,7 +349,7 @@ static void advance(struct st_http1 *h)
     bool keep_alive;
 
     while ((x = STAILQ_FIRST(&h->pipeline)) != NULL) {
-        st_outq_splice(&h->conn.out, &x->out);
+        move_out(h, x);
         if (!x->answered)
             break;
         keep_alive = x->keep_alive;
@@ -378,7 +398,7 @@ static bool http1_respond(struct st_exchange *x, const struct st_http_response *
         x->keep_alive = false;
     turn = is_turn(h, x);
     close = closes_after(h, x);
-    q = turn ? &h->conn.out : &x->out;
+    q = output_of(h, x);
     encode_head(h, q, x, r, FRAME_LENGTH, close);
     if (!x->is_head && !has_no_body(r->status))
         encode_body(q, h->server->net, r);
@@ -386,9 +406,19 @@ static bool http1_respond(struct st_exchange *x, const struct st_http_response *
         passed_on(h, close);
         return true;
     }
+    h->waiting += q->bytes;
     x->keep_alive = !close;
     x->answered = true;
     return false;
+}
+
+/* q, of a streamed reply, has grown; it had so many bytes before. */
+static void stream_grown(struct st_http1 *h, const struct st_outq *q, size_t before)
+{
+    if (q != &h->conn.out)
+        h->waiting += q->bytes - before;
+    else if (!h->in_read)
+        st_conn_send_later(&h->conn);
 }
 
 static void http1_stream_head(struct st_exchange *x, const struct st_http_response *r)
@@ -396,6 +426,7 @@ static void http1_stream_head(struct st_exchange *x, const struct st_http_respon
     struct st_http1 *h = x->session;
     enum framing framing = x->version == 11 ? FRAME_CHUNKED : FRAME_CLOSE;
     struct st_outq *q;
+    size_t before;
 
     x->streaming = true;
     if (h == NULL)
@@ -407,17 +438,17 @@ static void http1_stream_head(struct st_exchange *x, const struct st_http_respon
     x->chunked = x->version == 11 && !x->is_head;
     if (x->version == 10 || r->close)
         x->keep_alive = false;
-    q = is_turn(h, x) ? &h->conn.out : &x->out;
+    q = output_of(h, x);
+    before = q->bytes;
     encode_head(h, q, x, r, framing, !x->keep_alive);
-    if (q == &h->conn.out && !h->in_read)
-        st_conn_send_later(&h->conn);
+    stream_grown(h, q, before);
 }
 
 static void http1_stream_write(struct st_exchange *x, struct st_buf bytes)
 {
     struct st_http1 *h = x->session;
     struct st_outq *q;
-    size_t n = bytes.length;
+    size_t n = bytes.length, before;
     char *p, *start;
 
     if (h == NULL || n == 0 || x->is_head || h->conn.close_when_sent) {
@@ -426,7 +457,8 @@ static void http1_stream_write(struct st_exchange *x, struct st_buf bytes)
             h->server->handler->sent(x, n);
         return;
     }
-    q = is_turn(h, x) ? &h->conn.out : &x->out;
+    q = output_of(h, x);
+    before = q->bytes;
     x->stream_pending += n;
     if (x->chunked) {
         char digits[16];
@@ -442,20 +474,24 @@ static void http1_stream_write(struct st_exchange *x, struct st_buf bytes)
     st_outq_take(q, h->server->net, bytes);
     if (x->chunked)
         st_outq_copy(q, h->server->net, ST_SLICE("\r\n"));
-    if (q == &h->conn.out && !h->in_read)
-        st_conn_send_later(&h->conn);
+    stream_grown(h, q, before);
 }
 
 static bool http1_stream_end(struct st_exchange *x, bool well)
 {
     struct st_http1 *h = x->session;
+    struct st_outq *q;
+    size_t before;
 
     ST_ASSERT(!x->answered);
     if (h == NULL)
         return true;
+    q = output_of(h, x);
+    before = q->bytes;
     if (well && x->chunked)
-        st_outq_copy(is_turn(h, x) ? &h->conn.out : &x->out, h->server->net, ST_SLICE("0\r\n\r\n"));
+        st_outq_copy(q, h->server->net, ST_SLICE("0\r\n\r\n"));
     if (!is_turn(h, x)) {
+        h->waiting += q->bytes - before;
         x->cut = !well;
         x->answered = true;
         return false;

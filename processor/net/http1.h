@@ -53,6 +53,7 @@ struct st_http1 {
     llhttp_t parser;
     STAILQ_HEAD(, st_exchange) pipeline; /* not answered, or answered out of turn; oldest first */
     unsigned outstanding;                /* in pipeline */
+    size_t waiting;                      /* bytes of replies that wait there for their turn */
     struct st_exchange *cur;             /* being read, or NULL */
     char *base;                          /* of the message in the read buffer, during a read */
     char *carry;                         /* bytes kept between reads, or NULL */

@@ -38,10 +38,17 @@ bool st_http1_reserve_body(struct st_http1 *h);
 /* A message is whole: queue it and give it to the server. */
 void st_http1_request(struct st_http1 *h);
 
-/* The pipeline may go on parsing? */
+/* Bytes of replies that have not left. Those that wait for their turn count too: what holds them up
+ * has been read already, so reading can stop until they have left. */
+static inline size_t st_http1_output(const struct st_http1 *h)
+{
+    return h->conn.out.bytes + h->waiting;
+}
+
+/* The pipeline is full, or the output is. */
 static inline bool st_http1_is_backlogged(const struct st_http1 *h)
 {
-    return h->outstanding >= ST_HTTP1_MAX_PIPELINE || h->conn.out.bytes >= ST_CONN_HIGH;
+    return h->outstanding >= ST_HTTP1_MAX_PIPELINE || st_http1_output(h) >= ST_CONN_HIGH;
 }
 
 #endif

@@ -5,6 +5,7 @@ import resource
 import socket
 import time
 from contextlib import ExitStack
+from threading import Thread
 
 import pytest
 from http_raw import Connection, build_request
@@ -113,6 +114,27 @@ def test_client_that_does_not_read(start, what):
         assert most - before < 24 * MIB
     assert s.live() == 200
     assert s.get("/?64").status == 200
+
+
+def test_replies_that_wait_for_a_slow_one(start):
+    """They are bounded like output: reading stops until the slow one is out."""
+    count, body = 100, b"x" * 300_000
+    s = start("sleep", workers=4, own={"loops": 1})
+    with s.connect() as c:
+        c.send(build_request("POST", "/", b"3000"))
+        sender = Thread(target=c.send, args=(build_request("POST", "/", body) * count,))
+        sender.start()
+        begin = time.monotonic()
+        done = 0
+        while time.monotonic() - begin < 1.5:
+            done = s.metric("nuclio_processor_handled_events_total", result="success")
+            time.sleep(0.05)
+        if time.monotonic() - begin < 2.5:  # the first one still sleeps
+            assert 0 < done < 10
+        assert c.read_response().body == b"3000"
+        for _ in range(count):
+            assert c.read_response().body == body
+        sender.join()
 
 
 def test_slow_reader_is_no_dead_reader(start):

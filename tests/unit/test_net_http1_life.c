@@ -196,6 +196,102 @@ static void test_high_water(void **state)
     assert_true(h->conn.reading);
 }
 
+/* Answers all that have come but the first, until no more come. */
+static void answer_behind_first(unsigned from)
+{
+    for (unsigned i = from; i < rig.count; i++) {
+        answer_big(rig.all[i]);
+        h1_run(&rig);
+    }
+}
+
+/* Replies that wait for an earlier one count as output: while they wait, reading stops. */
+static void test_high_water_out_of_turn(void **state)
+{
+    const unsigned total = 200;
+    struct st_http1 *h = h1_connect(&rig);
+    unsigned sent = 0, seen;
+
+    (void)state;
+    memset(big, 'x', sizeof big);
+    for (; sent < 2; sent++)
+        h1_send_text(&rig, GET("/"));
+    /* Each comes alone, after the one before it is answered: the pipeline is never full. */
+    for (; sent < total && net_client_write(&rig.client, GET("/"), strlen(GET("/"))) > 0; sent++) {
+        h1_run(&rig);
+        answer_behind_first(sent == 2 ? 1 : sent);
+    }
+    assert_int_equal(sent, total);
+    seen = rig.count;
+    assert_true(seen < 6);
+    assert_int_equal(h->outstanding, seen);
+    assert_int_equal(h->conn.out.bytes, 0);
+    assert_true(h->waiting >= ST_CONN_HIGH && h->waiting <= ST_CONN_HIGH + 2 * sizeof big);
+    assert_false(h->conn.reading);
+    net_rig_advance(&rig.net, 3600 * 1000); /* the client waits for us */
+    assert_int_equal(rig.count, seen);
+    /* It goes on where the client has read what waited. */
+    rig.on_request = answer_big;
+    answer_big(rig.all[0]);
+    assert_int_equal(h->waiting, 0);
+    assert_true(h->conn.out.bytes > ST_CONN_LOW);
+    assert_int_equal(rig.count, seen);
+    h1_run(&rig);
+    h1_receive(&rig);
+    assert_int_equal(rig.count, total);
+    assert_int_equal(count_replies(), total);
+    assert_true(h->conn.reading);
+}
+
+/* The same with a stream that waits: its end and what was written of it count and are let go. */
+static void test_high_water_stream_out_of_turn(void **state)
+{
+    static const struct st_http_response r = {.status = 200};
+    struct st_http1 *h = h1_connect(&rig);
+
+    (void)state;
+    memset(big, 'x', sizeof big);
+    h1_send_text(&rig, GET("/0") GET("/1"));
+    h1_stream_head(&rig, 1, &r);
+    for (int i = 0; i < 3; i++)
+        h1_stream_write(&rig, 1, big, sizeof big);
+    assert_true(h->waiting > 3 * sizeof big && h->waiting < 3 * sizeof big + 1000);
+    h1_send_text(&rig, GET("/2") GET("/3"));
+    assert_int_equal(rig.count, 3);
+    assert_true(h->backlogged);
+    h1_stream_end(&rig, 1, true);
+    h1_ok(&rig, 2, "ok");
+    assert_int_equal(rig.count, 3);
+    h1_ok(&rig, 0, "ok");
+    assert_int_equal(h->waiting, 0);
+    assert_int_equal(rig.count, 4);
+    h1_ok(&rig, 3, "ok");
+    assert_int_equal(count_replies(), 4);
+    assert_false(h->backlogged);
+}
+
+/* The last reply of a drain, with requests that were never read: no reset may destroy it. */
+static void test_high_water_and_drain(void **state)
+{
+    struct st_http1 *h = h1_connect(&rig);
+
+    (void)state;
+    memset(big, 'x', sizeof big);
+    h1_send_text(&rig, GET("/0") GET("/1") GET("/2") GET("/3") GET("/4"));
+    answer_behind_first(1);
+    h1_send_text(&rig, GET("/5"));
+    assert_true(h->backlogged);
+    h1_send_text(&rig, GET("/6"));
+    st_http_server_drain(&rig.server, true);
+    answer_big(rig.all[5]);
+    h1_ok(&rig, 0, "ok");
+    h1_run(&rig);
+    h1_receive(&rig);
+    assert_int_equal(count_replies(), rig.count);
+    assert_true(rig.client.eof);
+    assert_int_equal(rig.client.error, 0);
+}
+
 static uintptr_t highest, lowest;
 
 static void answer_and_measure(struct h1_exchange *e)
@@ -656,6 +752,9 @@ int main(void)
         TEST(test_backlog_of_single_reads),
         TEST(test_backlog_half_closed),
         TEST(test_high_water),
+        TEST(test_high_water_out_of_turn),
+        TEST(test_high_water_stream_out_of_turn),
+        TEST(test_high_water_and_drain),
         TEST(test_resume_is_no_recursion),
         TEST(test_half_close),
         TEST(test_half_close_at_once),
