@@ -91,9 +91,11 @@ static void register_metrics(struct st_pool *pool)
     pool->metrics.timeout = st_metric_register(ST_METRIC_ALLOCATION, labels.items);
     st_labels_own(&base, pool->processor, pool->name);
     pool->metrics.queue_wait = st_metric_register(ST_METRIC_QUEUE_WAIT, base.items);
-    labels = base;
-    st_labels_add(&labels, "reason", "stuck");
-    pool->metrics.restarts_stuck = st_metric_register(ST_METRIC_WORKER_RESTARTS, labels.items);
+    for (int i = 0; i < ST_LOSSES; i++) {
+        labels = base;
+        st_labels_add(&labels, "reason", st_worker_loss_name((enum st_worker_loss)i));
+        pool->metrics.restarts[i] = st_metric_register(ST_METRIC_WORKER_RESTARTS, labels.items);
+    }
     st_metric_register_fn(ST_METRIC_QUEUE_EVENTS, base.items, queue_length, pool);
     pool->state_gauges = calloc(ST_WORKER_STATES, sizeof *pool->state_gauges);
     ST_ASSERT(pool->state_gauges != NULL);
@@ -237,8 +239,12 @@ static void deliver_invoke(struct st_loop *loop, struct st_mail *mail)
     pthread_mutex_lock(&pool->lock);
     w = ev->worker;
     a = atomic_load_explicit(&ev->claim, memory_order_relaxed) >> 2;
-    /* A stuck one may have come back and ended. */
+    /* A stuck one may have come back and ended; one that is started again stays itself. */
     gone = w->state == ST_WORKER_STUCK || w->state == ST_WORKER_DEAD;
+    if (w->state == ST_WORKER_RESTARTING || w->state == ST_WORKER_STARTING) {
+        gone = true;
+        w->running--;
+    }
     pthread_mutex_unlock(&pool->lock);
     if (!gone)
         w->runtime->kind->invoke(w, ev, a);
@@ -509,8 +515,9 @@ static void resubmit(struct st_pool *pool, struct st_event *ev)
     bool gone;
 
     pthread_mutex_lock(&pool->lock);
-    /* Withdrawn between the recall and here: it is answered already. */
-    gone = (atomic_load_explicit(&ev->claim, memory_order_relaxed) & 3u) == ST_CLAIM_CANCELLED;
+    /* Withdrawn between the recall and here, or timed out before that. */
+    gone = ev->answered ||
+           (atomic_load_explicit(&ev->claim, memory_order_relaxed) & 3u) == ST_CLAIM_CANCELLED;
     w = gone ? NULL : pool_any_with_credit(pool);
     ev->queued_ns = st_loop_now(ev->home);
     if (w != NULL)
@@ -585,7 +592,8 @@ static void replace_worker(struct st_pool *pool, struct st_worker *w)
     }
     pthread_mutex_unlock(&pool->lock);
     if (wanted)
-        st_metric_add(st_processor_shard(pool->processor), pool->metrics.restarts_stuck, 1);
+        st_metric_add(st_processor_shard(pool->processor), pool->metrics.restarts[ST_LOST_STUCK],
+                      1);
 }
 
 /* A place whose worker is stuck or has ended, if a new one may be started for it. */
@@ -613,10 +621,42 @@ void st_pool_refill(struct st_pool *pool)
     } while (w != NULL);
 }
 
+static void deliver_restart(struct st_loop *loop, struct st_mail *mail)
+{
+    struct st_worker *w = ST_CONTAINER_OF(mail, struct st_worker, mail);
+
+    (void)loop;
+    w->runtime->kind->restart(w);
+}
+
+/* Ends it by force; it takes nothing until it is back. */
+static void restart_worker(struct st_pool *pool, struct st_worker *w)
+{
+    bool is_new;
+
+    pthread_mutex_lock(&pool->lock);
+    is_new = !w->restart_called && w->running > 0 &&
+             (w->state == ST_WORKER_BUSY || w->state == ST_WORKER_FULL ||
+              w->state == ST_WORKER_DRAINING);
+    if (is_new) {
+        w->restart_called = true;
+        w->credits = 0;
+        if (w->state != ST_WORKER_DRAINING)
+            st_worker_set_state(w, ST_WORKER_RESTARTING);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    if (is_new)
+        st_loop_post(w->loop, &w->mail, deliver_restart);
+}
+
 void st_pool_worker_stuck(struct st_pool *pool, struct st_worker *w)
 {
     bool replace, is_new;
 
+    if (pool->runtime->kind->restart != NULL) {
+        restart_worker(pool, w);
+        return;
+    }
     pthread_mutex_lock(&pool->lock);
     /* Where nothing runs the result is on its way, and the worker may have been told to stop. */
     is_new = w->running > 0 && (w->state == ST_WORKER_BUSY || w->state == ST_WORKER_FULL ||
@@ -698,8 +738,10 @@ void st_pool_stop(struct st_pool *pool)
         struct st_worker *w = pool->workers[i];
         if (w->state == ST_WORKER_STUCK || w->state == ST_WORKER_DEAD)
             continue;
-        st_worker_set_state(w,
-                            w->state == ST_WORKER_RESTARTING ? ST_WORKER_DEAD : ST_WORKER_DRAINING);
+        /* Nothing is left of one that waits for its next start. */
+        st_worker_set_state(w, w->state == ST_WORKER_RESTARTING && !w->restart_called
+                                   ? ST_WORKER_DEAD
+                                   : ST_WORKER_DRAINING);
         st_loop_post(w->loop, &w->stop_mail, deliver_stop);
     }
     pthread_mutex_unlock(&pool->lock);

@@ -51,7 +51,7 @@ struct st_pool {
     bool draining;
     struct {
         st_metric count, immediate, after_wait, timeout, wait_sum, available, queue_wait;
-        st_metric restarts_stuck;
+        st_metric restarts[ST_LOSSES];
     } metrics;
 };
 
@@ -97,8 +97,9 @@ void st_pool_watch(struct st_pool *pool, struct st_event *ev);
 /* The handler came back. Home loop. */
 void st_pool_unwatch(struct st_event *ev);
 
-/* The event runs past its timeout on w: the worker is stuck; a replacement is spawned while there
- * were fewer than worker_count. Home loop of the event. */
+/* The event runs past its timeout on w: the worker is stuck. It is restarted, where its runtime
+ * can; otherwise a replacement is spawned while there were fewer than worker_count. Home loop of
+ * the event. */
 void st_pool_worker_stuck(struct st_pool *pool, struct st_worker *w);
 
 /* A stuck worker came back and ended: fills the places that had to stay empty. Any loop. */
@@ -136,6 +137,18 @@ static inline bool st_event_recall(struct st_event *ev, uint32_t assignment)
     unsigned waiting = assignment << 2 | ST_CLAIM_WAITING;
 
     return atomic_compare_exchange_strong_explicit(&ev->claim, &waiting,
+                                                   (assignment + 1) << 2 | ST_CLAIM_WAITING,
+                                                   memory_order_acq_rel, memory_order_relaxed);
+}
+
+/* The worker that had claimed it went away without having begun it after all; true: the caller owns
+ * the worker's reference and resubmits. */
+static inline bool st_event_unstart(struct st_event *ev, uint32_t assignment)
+{
+    unsigned running = assignment << 2 | ST_CLAIM_RUNNING;
+
+    atomic_store_explicit(&ev->started_ns, 0, memory_order_relaxed);
+    return atomic_compare_exchange_strong_explicit(&ev->claim, &running,
                                                    (assignment + 1) << 2 | ST_CLAIM_WAITING,
                                                    memory_order_acq_rel, memory_order_relaxed);
 }

@@ -48,8 +48,13 @@ struct st_runtime_kind {
     void (*cancel)(struct st_worker *w, struct st_event *ev);
 
     /* On w->loop's thread: this worker is stuck; give up on it without waiting for it, and give
-     * back the events that it has not started, by st_pool_resubmit. */
+     * back the events that it has not started, by st_pool_resubmit. NULL where restart is there. */
     void (*abandon)(struct st_worker *w);
+
+    /* On w->loop's thread: one of its events runs past eventTimeout. End it by force and give back
+     * what it has; ends in st_worker_lost, which starts it again. NULL: workers can't be ended from
+     * outside (threads); they are abandoned and replaced. */
+    void (*restart)(struct st_worker *w);
 
     /* On w->loop's thread, no event is running on it: end it (fini). Ends in st_worker_stopped(w),
      * during the call or later. */

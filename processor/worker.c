@@ -1,5 +1,7 @@
 #include "processor/worker.h"
 
+#include <stdio.h>
+
 #include "processor/core/log.h"
 #include "processor/core/loop.h"
 #include "processor/pool.h"
@@ -13,17 +15,25 @@ enum { RETRY_FIRST_MS = 100, RETRY_LAST_MS = 30000 };
 /* Where each state may go. */
 static const unsigned edges[ST_WORKER_STATES] = {
     [ST_WORKER_STARTING] = TO(IDLE) | TO(FULL) | TO(RESTARTING) | TO(DRAINING) | TO(DEAD),
-    [ST_WORKER_IDLE] = TO(BUSY) | TO(FULL) | TO(DRAINING) | TO(DEAD),
-    [ST_WORKER_BUSY] = TO(IDLE) | TO(FULL) | TO(DRAINING) | TO(STUCK) | TO(DEAD),
-    [ST_WORKER_FULL] = TO(IDLE) | TO(BUSY) | TO(DRAINING) | TO(STUCK) | TO(DEAD),
+    [ST_WORKER_IDLE] = TO(BUSY) | TO(FULL) | TO(DRAINING) | TO(RESTARTING) | TO(DEAD),
+    [ST_WORKER_BUSY] = TO(IDLE) | TO(FULL) | TO(DRAINING) | TO(STUCK) | TO(RESTARTING) | TO(DEAD),
+    [ST_WORKER_FULL] = TO(IDLE) | TO(BUSY) | TO(DRAINING) | TO(STUCK) | TO(RESTARTING) | TO(DEAD),
     [ST_WORKER_DRAINING] = TO(DEAD) | TO(STUCK),
     [ST_WORKER_STUCK] = TO(DEAD),
-    [ST_WORKER_RESTARTING] = TO(STARTING) | TO(DEAD),
+    [ST_WORKER_RESTARTING] = TO(STARTING) | TO(DRAINING) | TO(DEAD),
     [ST_WORKER_DEAD] = 0,
 };
 
 static const char *const state_names[ST_WORKER_STATES] = {
     "starting", "idle", "busy", "full", "draining", "stuck", "restarting", "dead"};
+
+static const char *const loss_names[ST_LOSSES] = {"stuck",  "crash",    "exit",    "timeout",
+                                                  "memory", "recycled", "protocol"};
+
+const char *st_worker_loss_name(enum st_worker_loss loss)
+{
+    return loss_names[loss];
+}
 
 const char *st_worker_state_name(enum st_worker_state state)
 {
@@ -81,7 +91,8 @@ void st_worker_ready(struct st_worker *w, uint32_t credits)
         w->was_ready = true;
         pool->readied++;
     }
-    w->failures = 0;
+    if (w->runtime->kind->restart == NULL)
+        w->failures = 0;
     pthread_mutex_unlock(&pool->lock);
     if (w->is_inline)
         pool->inline_workers[w->loop->index] = w;
@@ -103,35 +114,71 @@ static void worker_retry(struct st_timer *t)
         w->runtime->kind->spawn(w);
 }
 
-void st_worker_failed(struct st_worker *w, const char *text)
+/* Arms the next start; the state is RESTARTING. Returns the delay. On w->loop. */
+static uint64_t retry_later(struct st_worker *w)
+{
+    uint64_t ms = RETRY_FIRST_MS;
+
+    for (unsigned i = 1; i < w->failures && ms < RETRY_LAST_MS; i++)
+        ms *= 2;
+    ms = ms < RETRY_LAST_MS ? ms : RETRY_LAST_MS;
+    ms = w->failures == 0 ? 0 : ms / 2 + st_rand_below(&w->loop->rand, ms);
+    st_timer_init(&w->retry, worker_retry);
+    st_loop_timer_arm(w->loop, &w->retry, ms * ST_MSEC);
+    return ms;
+}
+
+/* False: it drains, and has stopped by this. */
+static bool worker_out(struct st_worker *w, const char *text)
 {
     struct st_pool *pool = w->pool;
-    uint64_t ms = RETRY_FIRST_MS;
     bool wanted;
 
-    if (st_processor_phase(pool->processor) == ST_PHASE_STARTING) {
-        st_processor_start_failed(pool->processor, text);
-        return;
-    }
     pthread_mutex_lock(&pool->lock);
     wanted = w->state != ST_WORKER_DRAINING;
     if (wanted)
         st_worker_set_state(w, ST_WORKER_RESTARTING);
+    w->credits = 0;
+    w->restart_called = false;
+    snprintf(w->last_error, sizeof w->last_error, "%s", text);
     pthread_mutex_unlock(&pool->lock);
-    if (!wanted) {
+    if (!wanted)
         st_worker_stopped(w);
+    return wanted;
+}
+
+void st_worker_failed(struct st_worker *w, const char *text)
+{
+    uint64_t ms;
+
+    if (st_processor_phase(w->pool->processor) == ST_PHASE_STARTING) {
+        st_processor_start_failed(w->pool->processor, text);
         return;
     }
-    for (unsigned i = 0; i < w->failures && ms < RETRY_LAST_MS; i++)
-        ms *= 2;
-    ms = ms < RETRY_LAST_MS ? ms : RETRY_LAST_MS;
+    if (!worker_out(w, text))
+        return;
     w->failures++;
-    ms = ms / 2 + st_rand_below(&w->loop->rand, ms);
+    ms = retry_later(w);
     ST_LOG(ST_LOG_ERROR, "processor.worker", "A worker did not start; it is tried again",
-           ST_KV_STR("pool", pool->name), ST_KV_UINT("worker", w->index), ST_KV_STR("error", text),
+           ST_KV_STR("pool", w->pool->name), ST_KV_UINT("worker", w->index),
+           ST_KV_STR("error", text), ST_KV_UINT("retry_ms", ms));
+}
+
+void st_worker_lost(struct st_worker *w, enum st_worker_loss loss, bool served, const char *text)
+{
+    enum st_log_level level = loss == ST_LOST_RECYCLED ? ST_LOG_INFO : ST_LOG_ERROR;
+    uint64_t ms;
+
+    st_metric_add(w->loop->metrics, w->pool->metrics.restarts[loss], 1);
+    if (!worker_out(w, text))
+        return;
+    w->restarts++;
+    w->failures = served ? 0 : w->failures + 1;
+    ms = retry_later(w);
+    ST_LOG(level, "processor.worker", "A worker has ended and is started again",
+           ST_KV_STR("pool", w->pool->name), ST_KV_UINT("worker", w->index),
+           ST_KV_STR("reason", st_worker_loss_name(loss)), ST_KV_STR("error", text),
            ST_KV_UINT("retry_ms", ms));
-    st_timer_init(&w->retry, worker_retry);
-    st_loop_timer_arm(w->loop, &w->retry, ms * ST_MSEC);
 }
 
 void st_worker_event_done(struct st_worker *w, uint64_t duration_ns)
@@ -157,7 +204,7 @@ uint32_t st_worker_retreat(struct st_worker *w, uint32_t events)
     uint32_t unused;
 
     pthread_mutex_lock(&pool->lock);
-    ST_ASSERT(w->running > events);
+    ST_ASSERT(w->running >= events);
     w->running -= events;
     unused = w->credits;
     w->credits = 0;

@@ -29,6 +29,18 @@ enum st_worker_state {
     ST_WORKER_STATES
 };
 
+/* Why a worker that was ready had to be started again. */
+enum st_worker_loss {
+    ST_LOST_STUCK,    /* a thread past eventTimeout: another one takes its place */
+    ST_LOST_CRASH,    /* a signal, or an exit with another status than 0 */
+    ST_LOST_EXIT,     /* it exited with 0 */
+    ST_LOST_TIMEOUT,  /* ended, because an event ran past eventTimeout */
+    ST_LOST_MEMORY,   /* ended, because it was over workerMemory */
+    ST_LOST_RECYCLED, /* ended after maxRequests */
+    ST_LOST_PROTOCOL, /* ended, because it broke the worker wire's rules */
+    ST_LOSSES
+};
+
 struct st_worker {
     uint32_t magic;
     unsigned index; /* within the pool */
@@ -42,14 +54,17 @@ struct st_worker {
     /* Under the pool's lock */
     enum st_worker_state state;
     TAILQ_ENTRY(st_worker) link;
-    uint32_t credits; /* events it takes now */
-    uint32_t running; /* events assigned to it, started or not */
-    bool stop_called; /* the runtime's stop() */
+    uint32_t credits;     /* events it takes now */
+    uint32_t running;     /* events assigned to it, started or not */
+    bool stop_called;     /* the runtime's stop() */
+    bool restart_called;  /* the runtime's restart(), until it is lost */
+    unsigned restarts;    /* so far */
+    char last_error[256]; /* why it did not start, or was lost; "" : never */
 
     struct st_mail mail;      /* spawn, abandon: to w->loop */
     struct st_mail stop_mail; /* the other two may be on their way */
     struct st_timer retry;    /* w->loop: next try after a failed start */
-    unsigned failures;        /* failed starts in a row */
+    unsigned failures;        /* failed starts, and lives without a good event, in a row */
     void *impl;               /* the runtime's own */
     struct {
         st_metric duration_sum, duration_count;
@@ -76,13 +91,20 @@ void st_worker_ready(struct st_worker *w, uint32_t credits);
 /* It could not start; text says why. At the processor's start this ends it; later it is retried. */
 void st_worker_failed(struct st_worker *w, const char *text);
 
+/* It was ready and has ended; none of its events is left with it (each was given to
+ * st_worker_event_done or st_worker_retreat). It is started again: at once when it had served an
+ * event since its start, with growing delays otherwise. */
+void st_worker_lost(struct st_worker *w, enum st_worker_loss loss, bool served, const char *text);
+
+const char *st_worker_loss_name(enum st_worker_loss loss);
+
 /* One of its events is over (answered or not); on w->loop. duration_ns of the handler, for the
  * statistics. Grants nothing. */
 void st_worker_event_done(struct st_worker *w, uint64_t duration_ns);
 
 /* Its runtime has taken `events` back that it had not begun (st_event_recall), because it is slow
- * just now: they don't run here any more, and the credits that it has left are withdrawn. Returns
- * how many those were. On w->loop, before the events are resubmitted. */
+ * just now or gone: they don't run here any more, and the credits that it has left are withdrawn.
+ * Returns how many those were. On w->loop, before the events are resubmitted. */
 uint32_t st_worker_retreat(struct st_worker *w, uint32_t events);
 
 /* Grants n more credits; on w->loop. Hands it the oldest waiting events at once. */

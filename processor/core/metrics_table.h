@@ -34,7 +34,7 @@
       "How long events that had to wait for a worker did so") \
     X(WORKERS, "stator_workers", ST_GAUGE, 1, "Workers by state") \
     X(WORKER_RESTARTS, "stator_worker_restarts_total", ST_COUNTER, 1, \
-      "Workers replaced, by reason") \
+      "Workers replaced or started again, by reason") \
     X(CONNECTIONS, "stator_connections", ST_GAUGE, 1, "Open client connections") \
     X(REJECTED, "stator_rejected_total", ST_COUNTER, 1, \
       "Requests and events refused before a handler saw them, by reason") \

@@ -623,7 +623,7 @@ static void check_pool(unsigned i)
         return;
     CHECK(st_metric_value(pool->metrics.after_wait) == (int64_t)p->after_wait);
     CHECK(st_metric_value(pool->metrics.timeout) == (int64_t)p->timeout);
-    CHECK(st_metric_value(pool->metrics.restarts_stuck) == (int64_t)p->restarts);
+    CHECK(st_metric_value(pool->metrics.restarts[ST_LOST_STUCK]) == (int64_t)p->restarts);
     CHECK(st_metric_value(pool->metrics.count) == (int64_t)p->count);
     CHECK(st_metric_value(pool->metrics.immediate) == (int64_t)p->immediate);
 }

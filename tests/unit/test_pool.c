@@ -496,7 +496,7 @@ static void test_replacement(void **state)
         assert_int_equal(f.spawned, 2);
     }
     assert_int_equal(pool()->stuck, 2);
-    assert_int_equal(value(pool()->metrics.restarts_stuck), 1);
+    assert_int_equal(value(pool()->metrics.restarts[ST_LOST_STUCK]), 1);
     b = fake_send(&f, 0, 0, "x"); /* nobody is left to take it */
     assert_int_equal(pool()->queued, 1);
     for (unsigned i = 0; i < 2; i++) { /* they come back: the first one's end fills the place */
@@ -504,7 +504,7 @@ static void test_replacement(void **state)
         check_outcome(a[i], ST_OUTCOME_TIMEOUT);
         st_worker_stopped(f.calls[i].w);
         assert_true(st_pool_is_live(pool()));
-        assert_int_equal(value(pool()->metrics.restarts_stuck), 2);
+        assert_int_equal(value(pool()->metrics.restarts[ST_LOST_STUCK]), 2);
     }
     assert_int_equal(value(f.triggers[0].metrics.late), 2);
     assert_int_equal(pool()->counts[ST_WORKER_DEAD], 2);

@@ -445,10 +445,10 @@ static void test_edges(void **state)
 {
     static const char *const allowed[ST_WORKER_STATES] = {
         /* to: starting idle busy full draining stuck restarting dead */
-        [ST_WORKER_STARTING] = "=+.++.++",   [ST_WORKER_IDLE] = ".=+++..+",
-        [ST_WORKER_BUSY] = ".+=+++.+",       [ST_WORKER_FULL] = ".++=++.+",
+        [ST_WORKER_STARTING] = "=+.++.++",   [ST_WORKER_IDLE] = ".=+++.++",
+        [ST_WORKER_BUSY] = ".+=+++++",       [ST_WORKER_FULL] = ".++=++++",
         [ST_WORKER_DRAINING] = "....=+.+",   [ST_WORKER_STUCK] = ".....=.+",
-        [ST_WORKER_RESTARTING] = "+.....=+", [ST_WORKER_DEAD] = ".......=",
+        [ST_WORKER_RESTARTING] = "+...+.=+", [ST_WORKER_DEAD] = ".......=",
     };
     static const char *const names[] = {"starting", "idle",  "busy",       "full",
                                         "draining", "stuck", "restarting", "dead"};
@@ -497,7 +497,7 @@ static void test_misuse(void **state)
     st_worker_ready(pool()->workers[0], 0);
     assert_panics(take_without_credit, "w->credits > 0");
     assert_panics(done_without_event, "w->running > 0");
-    assert_panics(retreat_from_nothing, "w->running > events");
+    assert_panics(retreat_from_nothing, "w->running >= events");
     st_worker_stopped(pool()->workers[0]);
     fake_close(&f);
 }
