@@ -9,6 +9,7 @@
  * that runs the handler looks whether there is a token at all without it. */
 enum {
     TOKEN_NONE = 0,
+    TOKEN_REFUSED = UINT32_MAX - 2,  /* there was none and will be none */
     TOKEN_RESOLVED = UINT32_MAX - 1, /* the handler returned and the result is on its way */
     TOKEN_CLOSED = UINT32_MAX        /* answered without it */
 };
@@ -90,6 +91,12 @@ static void put(struct st_deferred_table *t, struct entry *e)
     t->used--;
 }
 
+/* No token was ever issued. */
+static bool is_none(uint32_t token)
+{
+    return token == TOKEN_NONE || token == TOKEN_REFUSED;
+}
+
 /* The entry of the event, or NULL; under the lock. */
 static struct entry *entry_of(struct st_deferred_table *t, struct st_event *ev, uint32_t token)
 {
@@ -148,7 +155,7 @@ enum st_deferred_return st_deferred_returned(struct st_deferred_table *t, struct
         put(t, e);
     } else if (e != NULL) {
         e->returned = true;
-    } else if (token == TOKEN_NONE) {
+    } else if (is_none(token)) {
         ret = ST_DEFERRED_NONE;
     }
     pthread_mutex_unlock(&t->lock);
@@ -183,6 +190,20 @@ int st_deferred_resolve(struct st_deferred_table *t, uint64_t token,
     return rc;
 }
 
+bool st_deferred_refuse(struct st_deferred_table *t, struct st_event *ev)
+{
+    bool none;
+
+    if (t == NULL)
+        return true;
+    pthread_mutex_lock(&t->lock);
+    none = is_none(atomic_load_explicit(&ev->token, memory_order_relaxed));
+    if (none)
+        atomic_store_explicit(&ev->token, TOKEN_REFUSED, memory_order_relaxed);
+    pthread_mutex_unlock(&t->lock);
+    return none;
+}
+
 bool st_deferred_close(struct st_deferred_table *t, struct st_event *ev)
 {
     struct st_deferred_answer *answer = NULL;
@@ -193,7 +214,9 @@ bool st_deferred_close(struct st_deferred_table *t, struct st_event *ev)
     if (t == NULL)
         return false;
     pthread_mutex_lock(&t->lock);
-    token = atomic_exchange_explicit(&ev->token, TOKEN_CLOSED, memory_order_relaxed);
+    token = atomic_load_explicit(&ev->token, memory_order_relaxed);
+    atomic_store_explicit(&ev->token, is_none(token) ? TOKEN_REFUSED : TOKEN_CLOSED,
+                          memory_order_relaxed);
     returned = token == TOKEN_RESOLVED;
     e = entry_of(t, ev, token);
     if (e != NULL) {

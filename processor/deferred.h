@@ -21,7 +21,7 @@ struct st_deferred_answer {
 };
 
 enum st_deferred_return {
-    ST_DEFERRED_NONE,    /* no token was issued for the event */
+    ST_DEFERRED_NONE,    /* no token was issued for the event, and none will be if it is answered */
     ST_DEFERRED_WAITS,   /* arena and result belong to whoever resolves the token */
     ST_DEFERRED_ANSWERED /* resolved already */
 };
@@ -37,8 +37,8 @@ void st_deferred_free(struct st_deferred_table *t);
 uint64_t st_deferred_issue(struct st_deferred_table *t, struct st_event *ev);
 
 /* By the handler's thread, once, when it returned "deferred" (*answer is set for ANSWERED and then
- * the caller's), with its own reference of the event, which it keeps. An event that was answered
- * meanwhile counts as waiting: nothing will come. */
+ * the caller's), with its own reference of the event, which it keeps. A token that died meanwhile
+ * counts as waiting: nothing will come. */
 enum st_deferred_return st_deferred_returned(struct st_deferred_table *t, struct st_event *ev,
                                              struct st_deferred_answer **answer);
 
@@ -48,6 +48,10 @@ enum st_deferred_return st_deferred_returned(struct st_deferred_table *t, struct
  */
 int st_deferred_resolve(struct st_deferred_table *t, uint64_t token,
                         struct st_deferred_answer *answer, struct st_event **ev) ST_MUST_CHECK;
+
+/* Later issues fail. True: there was no token either, and what the handler returns is final; false:
+ * there is or was one. May be repeated. Home loop; without a table: true. */
+bool st_deferred_refuse(struct st_deferred_table *t, struct st_event *ev);
 
 /* The event is over without its token, which dies: home loop, when it answers without a result
  * (timeout, client gone), or the handler's thread, when it returned a result in spite of the token.

@@ -107,13 +107,15 @@ void st_event_hold(struct st_event *ev)
 static bool event_leave(struct st_event *ev)
 {
     struct st_pool *pool = ev->trigger->pool;
+    bool begun;
 
     if (!ev->pending)
         return false;
-    if (st_pool_withdraw(pool, ev))
-        return true;
-    st_pool_watch(pool, ev);
-    return false;
+    begun = !st_pool_withdraw(pool, ev);
+    st_pool_tell_worker(pool, ev);
+    if (begun)
+        st_pool_watch(pool, ev);
+    return !begun;
 }
 
 /* Nothing holds the event any more. */
@@ -175,6 +177,7 @@ static void deliver_complete(struct st_loop *loop, struct st_mail *mail)
 
 void st_event_complete_from(struct st_event *ev)
 {
+    st_event_claim_done(ev);
     st_loop_post(ev->home, &ev->mail, deliver_complete);
 }
 

@@ -70,7 +70,12 @@ struct st_position {
     uint64_t hi, lo; /* Kafka: hi = offset; Redis: milliseconds and sequence */
 };
 
-enum st_claim_state { ST_CLAIM_WAITING, ST_CLAIM_RUNNING, ST_CLAIM_CANCELLED };
+enum st_claim_state {
+    ST_CLAIM_WAITING,
+    ST_CLAIM_RUNNING,
+    ST_CLAIM_CANCELLED,
+    ST_CLAIM_DONE /* it ran: the result is on its way, nobody is stuck in it */
+};
 
 enum st_event_flag {
     ST_EVENT_BORROWS = 1,       /* bytes lie in a buffer of the trigger: detach before they go */
@@ -115,7 +120,7 @@ struct st_event {
     struct st_position position;
     struct st_slice trace_parent;
     uint64_t timestamp_ns; /* of the source, since the epoch */
-    uint64_t deadline_ns;  /* CLOCK_MONOTONIC; 0: none. From the source: after it nobody cares */
+    uint64_t deadline_ns;  /* CLOCK_MONOTONIC; 0: none. Not begun by then: answered TIMEOUT */
     uint32_t attempt;      /* from 1 */
     uint16_t http_version; /* 11, 10; 0: not HTTP */
 
@@ -146,9 +151,9 @@ void st_event_unref(struct st_event *ev);
  * left. */
 int st_event_detach(struct st_event *ev) ST_MUST_CHECK;
 
-/* The event will outlive the call of st_dispatch: detaches and counts it, starts its timeout. Home
- * loop, once; a runtime calls it for inline events that are deferred (not ev->counted). 0 or
- * ST_ERR_NOMEM. */
+/* The event will outlive the call of st_dispatch: detaches and counts it, starts its timeout, which
+ * runs from now. Home loop, once; called for inline events that are deferred or held (not
+ * ev->counted), while their handler runs. 0 or ST_ERR_NOMEM. */
 int st_event_outlive(struct st_event *ev) ST_MUST_CHECK;
 
 /* The id as text, 36 characters and a NUL, in the arena. */

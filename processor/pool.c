@@ -6,7 +6,7 @@
 #include "processor/core/clock.h"
 #include "processor/core/log.h"
 #include "processor/core/loop.h"
-#include "processor/deferred.h"
+#include "processor/event_time.h"
 #include "processor/labels.h"
 #include "processor/processor.h"
 #include "processor/runtime.h"
@@ -263,103 +263,6 @@ static void hand_over(struct st_worker *w, struct st_event *ev, uint32_t a)
         st_loop_post(w->loop, &ev->mail, deliver_invoke);
 }
 
-/* Time */
-
-/* While the event waits, the end of the wait; an assignment by another loop is noticed within a
- * quarter of the event timeout. */
-static uint64_t wait_step(const struct st_pool *pool, uint64_t left)
-{
-    uint64_t step = pool->event_timeout_ns / 4;
-
-    return step != 0 && step < left ? step : left;
-}
-
-static void timed_out(struct st_pool *pool, struct st_event *ev, struct st_worker *w)
-{
-    bool returned = ev->token != 0 && st_deferred_close(pool->processor->deferred, ev);
-    bool stuck = !returned && !ev->has_result && w != NULL && !w->is_inline;
-
-    st_event_finish_as(ev, ST_OUTCOME_TIMEOUT);
-    if (stuck)
-        st_pool_worker_stuck(pool, w);
-}
-
-void st_pool_watch(struct st_pool *pool, struct st_event *ev)
-{
-    struct st_worker *w;
-
-    pthread_mutex_lock(&pool->lock);
-    w = ev->worker;
-    pthread_mutex_unlock(&pool->lock);
-    /* A token's reference may go without a word. */
-    if (ev->has_result || pool->event_timeout_ns == 0 || !st_timer_armed(&ev->timer) || w == NULL ||
-        w->is_inline || atomic_load_explicit(&ev->token, memory_order_relaxed) != 0)
-        return;
-    ev->watched = true;
-    st_event_ref(ev);
-}
-
-void st_pool_unwatch(struct st_event *ev)
-{
-    ev->watched = false;
-    st_loop_timer_cancel(ev->home, &ev->timer);
-    st_event_unref(ev);
-}
-
-/* The worker of a watched event has not come back; unless nobody else holds the event any more. */
-static void watch_ends(struct st_pool *pool, struct st_event *ev, struct st_worker *w)
-{
-    if (atomic_load_explicit(&ev->refs, memory_order_acquire) > 1)
-        st_pool_worker_stuck(pool, w);
-    st_pool_unwatch(ev);
-}
-
-static void on_event_timer(struct st_timer *t)
-{
-    struct st_event *ev = ST_CONTAINER_OF(t, struct st_event, timer);
-    struct st_pool *pool = ev->trigger->pool;
-    uint64_t now = st_loop_now(ev->home), end, started;
-    struct st_worker *w;
-    bool waits, over;
-
-    pthread_mutex_lock(&pool->lock);
-    waits = ev->in_queue;
-    w = ev->worker;
-    end = ev->queued_ns + pool->wait_ns;
-    over = waits && end <= now;
-    pthread_mutex_unlock(&pool->lock);
-    if (over && st_pool_withdraw(pool, ev)) {
-        st_metric_add(ev->home->metrics, pool->metrics.timeout, 1);
-        st_event_finish_as(ev, ST_OUTCOME_NO_WORKER);
-    } else if (waits) {
-        st_loop_timer_arm(ev->home, t, wait_step(pool, end > now ? end - now : 0));
-    } else if (pool->event_timeout_ns != 0) {
-        started = atomic_load_explicit(&ev->started_ns, memory_order_relaxed);
-        end = (started != 0 ? started : now) + pool->event_timeout_ns;
-        if (end <= now && !ev->answered)
-            timed_out(pool, ev, w);
-        else if (end <= now)
-            watch_ends(pool, ev, w);
-        else
-            st_loop_timer_arm(ev->home, t, end - now);
-    }
-}
-
-int st_event_outlive(struct st_event *ev)
-{
-    struct st_pool *pool = ev->trigger->pool;
-    int code = st_event_detach(ev);
-
-    if (code != ST_OK)
-        return code;
-    ev->counted = true;
-    st_metric_add(ev->home->metrics, ev->trigger->metrics.in_flight, 1);
-    st_timer_init(&ev->timer, on_event_timer);
-    if (pool->event_timeout_ns != 0)
-        st_loop_timer_arm(ev->home, &ev->timer, pool->event_timeout_ns);
-    return ST_OK;
-}
-
 /* Submission */
 
 void st_pool_run_inline(struct st_worker *w, struct st_event *ev)
@@ -431,7 +334,7 @@ void st_pool_submit(struct st_pool *pool, struct st_event *ev)
     unsigned idle;
     bool room = false;
 
-    if (st_event_outlive(ev) != ST_OK) {
+    if (st_event_time_submitted(ev) != ST_OK) {
         st_event_finish_as(ev, ST_OUTCOME_NO_MEMORY);
         return;
     }
@@ -459,7 +362,7 @@ void st_pool_submit(struct st_pool *pool, struct st_event *ev)
         st_metric_add(shard, pool->metrics.immediate, 1);
         hand_over(w, ev, a);
     } else if (room) {
-        st_loop_timer_arm(ev->home, &ev->timer, wait_step(pool, pool->wait_ns));
+        st_event_time_wait(ev);
     } else {
         st_metric_add(shard, pool->metrics.timeout, 1);
         st_event_finish_as(ev, ST_OUTCOME_NO_WORKER);
@@ -528,7 +431,7 @@ static void resubmit(struct st_pool *pool, struct st_event *ev)
     if (w != NULL)
         hand_over(w, ev, a);
     else if (!gone)
-        st_loop_timer_arm(ev->home, &ev->timer, wait_step(pool, pool->wait_ns));
+        st_event_time_wait(ev);
     st_event_unref(ev);
 }
 
@@ -573,6 +476,7 @@ static void deliver_abandon(struct st_loop *loop, struct st_mail *mail)
     struct st_worker *w = ST_CONTAINER_OF(mail, struct st_worker, mail);
 
     (void)loop;
+    w->abandoned = true;
     w->runtime->kind->abandon(w);
 }
 

@@ -90,6 +90,10 @@ void st_pool_resubmit(struct st_pool *pool, struct st_event *ev);
  * nobody will run it. Home loop. */
 bool st_pool_withdraw(struct st_pool *pool, struct st_event *ev);
 
+/* The event is about to be answered without its worker: tells that one, if it has the event and its
+ * runtime wants to know (st_runtime_kind.cancel). Home loop. */
+void st_pool_tell_worker(struct st_pool *pool, struct st_event *ev);
+
 /* The event is about to be answered although a handler may run it: its timer goes on, with a
  * reference of the event, so that a worker that never comes back is found out. Home loop. */
 void st_pool_watch(struct st_pool *pool, struct st_event *ev);
@@ -128,6 +132,14 @@ static inline bool st_event_claim_start(struct st_event *ev, uint32_t assignment
     return atomic_compare_exchange_strong_explicit(&ev->claim, &waiting,
                                                    assignment << 2 | ST_CLAIM_RUNNING,
                                                    memory_order_acq_rel, memory_order_relaxed);
+}
+
+/* By whoever runs the event: the handler came back and the result will follow. */
+static inline void st_event_claim_done(struct st_event *ev)
+{
+    unsigned claim = atomic_load_explicit(&ev->claim, memory_order_relaxed);
+
+    atomic_store_explicit(&ev->claim, claim | ST_CLAIM_DONE, memory_order_release);
 }
 
 /* Takes an event back that its worker has not started; true: the caller owns the worker's reference

@@ -44,7 +44,11 @@ struct st_runtime_kind {
      * ev->claim must hold for the worker to start it (st_event_claim_start). */
     void (*invoke)(struct st_worker *w, struct st_event *ev, uint32_t assignment);
 
-    /* On w->loop's thread: answered without you (timeout, client gone); a hint, may be NULL. */
+    /* On w->loop's thread: the event was answered without you (timeout, client gone) while w had
+     * it, begun or not. A hint, from a mail of its own: the event may be over or back in the pool
+     * by now, so look whether w still has it. It is valid during the call and still ends as any
+     * other. Not called once w was abandoned or has nothing running, nor for inline or deferred
+     * events. A timeout that gives up on w calls abandon too, right after it. May be NULL. */
     void (*cancel)(struct st_worker *w, struct st_event *ev);
 
     /* On w->loop's thread: this worker is stuck; give up on it without waiting for it, and give

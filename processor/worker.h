@@ -50,6 +50,7 @@ struct st_worker {
     struct st_loop *loop; /* owns its channel: spawn, invoke, stop run there */
     bool is_inline; /* runs on loop's thread; reached by pool->inline_workers, not by credits */
     bool was_ready;
+    bool abandoned; /* w->loop: the runtime was told to give up on it */
 
     /* Under the pool's lock */
     enum st_worker_state state;

@@ -45,7 +45,7 @@ void st_native_leave(void)
     pthread_rwlock_unlock(&gate);
 }
 
-/* On a loop the event may still lie in its trigger's buffers, and nobody watches its time. False:
+/* On a loop the event may still lie in its trigger's buffers. False:
  * no memory for a copy. */
 static bool outlive(struct st_event *ev)
 {
@@ -57,7 +57,6 @@ static bool outlive(struct st_event *ev)
         return false;
     if (r->body.len != 0 && body.ptr != NULL && at < body.len)
         r->body.ptr = ev->body.ptr + at;
-    atomic_store_explicit(&ev->started_ns, ev->arrived_ns, memory_order_relaxed);
     return true;
 }
 

@@ -50,7 +50,7 @@ static uint64_t timeout_of(const struct model_event *e)
 unsigned model_refs(const struct model_event *e)
 {
     return (unsigned)!e->answered + e->worker_ref + e->token_live + e->coming + e->watched +
-           e->holds + e->refs;
+           e->told + e->holds + e->refs;
 }
 
 uint64_t model_now(void)
@@ -190,6 +190,13 @@ void model_expect(struct model_event *e, enum st_outcome outcome)
     m.due++;
 }
 
+void model_predict_told(struct model_event *e)
+{
+    CHECK(!e->told);
+    e->told = e->pool != POOL_INLINE && !e->token_issued &&
+              (e->place == PLACE_SENT || e->place == PLACE_RUNNING);
+}
+
 static bool is_withdrawn(const struct model_event *e)
 {
     return (atomic_load(&e->ev.claim) & 3u) == ST_CLAIM_CANCELLED;
@@ -212,10 +219,13 @@ static void transit_ends(struct model_event *e)
 /* What the clock, or the end of an inline worker, may answer. */
 static void check_in_pass(struct model_event *e, enum st_outcome outcome)
 {
-    if (e->place == PLACE_QUEUED || e->place == PLACE_TRANSIT) {
-        CHECK(outcome == ST_OUTCOME_NO_WORKER && is_withdrawn(e));
-        CHECK(model_now() >= e->queued_ns + pool_of(e)->wait_ns);
-        m.pools[e->pool].timeout++;
+    bool expired = e->ev.deadline_ns != 0 && e->ev.deadline_ns <= model_now();
+
+    if (e->place == PLACE_QUEUED || e->place == PLACE_TRANSIT || e->place == PLACE_SENT) {
+        CHECK(outcome == (expired ? ST_OUTCOME_TIMEOUT : ST_OUTCOME_NO_WORKER) && is_withdrawn(e));
+        CHECK(expired || (e->listed && model_now() >= e->queued_ns + pool_of(e)->wait_ns));
+        m.pools[e->pool].timeout += e->listed;
+        model_predict_told(e);
         return;
     }
     if (e->has_result && e->holds == 0) { /* it has just come */
@@ -225,6 +235,7 @@ static void check_in_pass(struct model_event *e, enum st_outcome outcome)
     notice_watches(); /* who was stuck first is replaced first */
     CHECK(outcome == ST_OUTCOME_TIMEOUT && timeout_of(e) != 0 && e->started_ns != 0);
     CHECK(model_now() >= e->started_ns + timeout_of(e));
+    model_predict_told(e);
     if (e->place == PLACE_RUNNING && e->pool != POOL_INLINE && !e->w->stuck)
         now_stuck(e->w);
 }
@@ -324,6 +335,8 @@ static void model_release(struct st_event *ev)
     result_came(e, m.in_pass);
     if (e->place == PLACE_TRANSIT)
         e->worker_ref = false; /* its mail came, in this pass */
+    if (m.in_pass)
+        e->told = false; /* likewise, where its worker has nothing any more */
     CHECK(e->answered && model_refs(e) == 0 && !e->s.waits);
     TAILQ_REMOVE(&m.all, e, all);
     m.live--;
@@ -512,6 +525,16 @@ static void model_abandon(struct st_worker *w)
     model_give_back(mw, UINT32_MAX);
 }
 
+static void model_cancel(struct st_worker *w, struct st_event *ev)
+{
+    struct model_event *e = of(ev);
+    struct model_worker *mw = w->impl;
+
+    CHECK(m.in_pass && e->told && e->answered && e->w == mw);
+    CHECK(mw->running > 0 && !mw->abandoned && !mw->dead);
+    e->told = false;
+}
+
 static void model_stop(struct st_worker *w)
 {
     struct model_worker *mw = w->impl;
@@ -529,6 +552,7 @@ static const struct st_runtime_kind thread_kind = {
     .is_inline = not_inline,
     .spawn = model_spawn,
     .invoke = model_invoke,
+    .cancel = model_cancel,
     .abandon = model_abandon,
     .stop = model_stop,
 };
@@ -661,6 +685,9 @@ static void check_overdue(uint64_t before)
             end = e->queued_ns + pool_of(e)->wait_ns;
         else if (e->started_ns != 0 && timeout != 0 && e->counted)
             end = e->started_ns + timeout;
+        if ((e->place == PLACE_QUEUED || e->place == PLACE_SENT) && e->ev.deadline_ns != 0 &&
+            e->ev.deadline_ns < end)
+            end = e->ev.deadline_ns;
         CHECK(end > before || before - end < tick_ns);
     }
 }
@@ -678,6 +705,9 @@ void model_pass(void)
         result_came(e, true);
         transit_ends(e);
         result_came(e, false);
+        /* Its worker had nothing any more, or the mail was posted in this pass. */
+        if (e->told && atomic_load(&e->ev.refs) + 1 == model_refs(e))
+            e->told = false;
     }
     m.in_pass = false;
     m.flushed = true;

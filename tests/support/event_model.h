@@ -49,6 +49,7 @@ struct model_event {
     bool answered, has_result, pending, counted, watched, fail_detach, listed;
     bool worker_ref, token_live, token_issued, early;
     bool coming; /* its result is on its way by mail */
+    bool told;   /* its worker is told that nobody waits, by mail */
     enum st_outcome result;
     unsigned holds, refs;
     int hold_error;
@@ -125,6 +126,9 @@ unsigned model_refs(const struct model_event *e);
 
 /* complete() must follow at once. */
 void model_expect(struct model_event *e, enum st_outcome outcome);
+
+/* It is about to be answered without its result: is its worker told? */
+void model_predict_told(struct model_event *e);
 
 void model_enqueue(struct model_event *e, bool first);
 

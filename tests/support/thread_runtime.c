@@ -462,11 +462,8 @@ static void inline_invoke(struct st_worker *w, struct st_event *ev, uint32_t ass
     enum how how;
 
     ST_ASSERT(st_loop_is_current(w->loop));
-    if (!ev->counted && s->defer != SCRIPT_ANSWERS) {
-        if (st_event_outlive(ev) != ST_OK)
-            s->defer = SCRIPT_ANSWERS;
-        atomic_store_explicit(&ev->started_ns, ev->arrived_ns, memory_order_relaxed);
-    }
+    if (!ev->counted && s->defer != SCRIPT_ANSWERS && st_event_outlive(ev) != ST_OK)
+        s->defer = SCRIPT_ANSWERS;
     how = run_script(s, false);
     if (how != ANSWERED)
         st_event_unref(ev);

@@ -95,8 +95,11 @@ static void test_close(void **state)
     /* While the handler runs, with an early answer. */
     token = st_deferred_issue(t, ev);
     assert_int_equal(st_deferred_resolve(t, token, &a.base, &got), 0);
+    assert_false(st_deferred_refuse(t, ev));
+    assert_int_equal(a.freed, 0);
     assert_false(st_deferred_close(t, ev));
     assert_int_equal(a.freed, 1);
+    assert_false(st_deferred_refuse(t, ev));
     assert_int_equal(refs(ev), 2);
     assert_int_equal(st_deferred_returned(t, ev, &back), ST_DEFERRED_WAITS);
     free(ev);
@@ -112,7 +115,8 @@ static void test_close(void **state)
     ev = new_event();
     assert_false(st_deferred_close(t, ev));
     assert_true(st_deferred_issue(t, ev) == 0);
-    assert_int_equal(st_deferred_returned(t, ev, &back), ST_DEFERRED_WAITS);
+    assert_int_equal(st_deferred_returned(t, ev, &back), ST_DEFERRED_NONE);
+    assert_true(st_deferred_refuse(t, ev));
     assert_int_equal(refs(ev), 2);
     free(ev);
     assert_int_equal(st_deferred_count(t), 0);

@@ -296,7 +296,7 @@ static void handle_inline(struct model_event *e)
             e->counted = true;
             counters(e)->in_flight++;
             e->started_ns = model_now();
-            atomic_store(&e->ev.started_ns, e->started_ns);
+            CHECK(atomic_load(&e->ev.started_ns) == e->started_ns);
         }
     }
     for (unsigned i = model_random(way == 3 ? 6 : 2); i > 0; i--)
@@ -372,7 +372,11 @@ static void op_dispatch(void)
         e->ev.deadline_ns = model_now() - model_random(2);
         model_expect(e, ST_OUTCOME_TIMEOUT);
         st_dispatch(&e->ev);
-    } else if (e->pool == POOL_INLINE && has_inline_worker()) {
+        return;
+    }
+    if (model_chance(6))
+        e->ev.deadline_ns = model_now() + 1 + model_random(12) * ST_MSEC;
+    if (e->pool == POOL_INLINE && has_inline_worker()) {
         st_dispatch(&e->ev);
     } else {
         submit(e);
@@ -420,11 +424,13 @@ static void op_hold(void)
     st_event_hold(&e->ev);
 }
 
-/* It is about to be answered without its result: does its timer go on? */
+/* It is about to be answered without its result: does its timer go on, is its worker told? */
 static void predict_watch(struct model_event *e)
 {
     e->watched = e->place == PLACE_RUNNING && e->pending && !e->token_issued &&
                  m.f.pools[e->pool]->event_timeout_ns != 0;
+    if (!e->has_result)
+        model_predict_told(e);
 }
 
 static bool is_held(const struct model_event *e)
