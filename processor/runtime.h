@@ -45,10 +45,11 @@ struct st_runtime_kind {
     void (*invoke)(struct st_worker *w, struct st_event *ev, uint32_t assignment);
 
     /* On w->loop's thread: the event was answered without you (timeout, client gone) while w had
-     * it, begun or not. A hint, from a mail of its own: the event may be over or back in the pool
-     * by now, so look whether w still has it. It is valid during the call and still ends as any
-     * other. Not called once w was abandoned or has nothing running, nor for inline or deferred
-     * events. A timeout that gives up on w calls abandon too, right after it. May be NULL. */
+     * it, begun or not; on another loop that may just be going on. A hint, from a mail of its own:
+     * the event may be over or back in the pool by now, so look whether w still has it. It is valid
+     * during the call and still ends as any other. Not called once w was abandoned or has nothing
+     * running, nor for inline or deferred events. A timeout that gives up on w calls abandon or
+     * restart too, right after it. May be NULL. */
     void (*cancel)(struct st_worker *w, struct st_event *ev);
 
     /* On w->loop's thread: this worker is stuck; give up on it without waiting for it, and give
