@@ -477,7 +477,7 @@ static void start(struct run *r, const uint8_t *data, size_t size)
     r->replies_seed = data[1];
     server.max_head = (data[0] & 2) != 0 ? 200 : 65536;
     server.max_body = (data[0] & 4) != 0 ? 50 : 1 << 20;
-    server.closing = false;
+    server.closing = server.close_idle = false;
     bodies.limit = 1 << 30;
     loop.now_ns = 1000 * ST_SEC;
     loop.wall_offset = 784111777 * ST_SEC;

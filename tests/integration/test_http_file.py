@@ -164,7 +164,8 @@ def test_behind_a_client_that_leaves(server, tmp_path):
     c = server.connect(rcvbuf=65536)
     c.send(build_request("GET", "/", headers=[(PATH, str(path))]) * 3)
     assert c.read_head().status == 200
-    wait_until(lambda: open_files(server, path) == 3, what="three are open")
+    # The third is not read while the others fill the connection's output.
+    wait_until(lambda: open_files(server, path) >= 2, what="two are open")
     c.reset()
     wait_until(lambda: open_files(server, path) == 0, what="closed")
 
