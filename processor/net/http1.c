@@ -6,117 +6,11 @@
 
 #include "processor/net/http1_int.h"
 
-enum { STARVE_RETRY_MS = 20, STARVE_LIMIT_S = 5, HEAD_ROOM = 512, FRESH_GRACE_MS = 500 };
+enum { STARVE_RETRY_MS = 20, STARVE_LIMIT_S = 5, FRESH_GRACE_MS = 500 };
 
 static const struct st_exchange_ops http1_ops;
 
-/* Encoding */
-
-static char *put(char *to, const char *bytes, size_t n)
-{
-    memcpy(to, bytes, n);
-    return to + n;
-}
-
-#define PUT_LITERAL(to, text) put((to), (text), sizeof(text) - 1)
-
-static char *put_number(char *to, uint64_t value)
-{
-    char digits[20];
-    unsigned n = 0;
-
-    do {
-        digits[n++] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value > 0);
-    while (n > 0)
-        *to++ = digits[--n];
-    return to;
-}
-
-static char *put_status(char *to, struct st_net *net, unsigned status)
-{
-    struct st_slice prefix = st_net_prefix(net), reason;
-
-    if (st_likely(status == 200))
-        return put(to, prefix.ptr, prefix.len);
-    reason = st_http_reason(status);
-    to = PUT_LITERAL(to, "HTTP/1.1 ");
-    to = put_number(to, status);
-    *to++ = ' ';
-    to = put(to, reason.ptr, reason.len);
-    to = PUT_LITERAL(to, "\r\n");
-    return put(to, prefix.ptr + ST_NET_STATUS_LEN, prefix.len - ST_NET_STATUS_LEN);
-}
-
-static void put_header(struct st_outq *q, struct st_net *net, struct st_slice name,
-                       struct st_slice value)
-{
-    st_outq_copy(q, net, name);
-    st_outq_copy(q, net, ST_SLICE(": "));
-    st_outq_copy(q, net, value);
-    st_outq_copy(q, net, ST_SLICE("\r\n"));
-}
-
-static bool has_no_body(unsigned status)
-{
-    return status < 200 || status == 204 || status == 304;
-}
-
-enum framing { FRAME_LENGTH, FRAME_CHUNKED, FRAME_CLOSE };
-
-/* Status line and headers, the blank line included. */
-static void encode_head(struct st_http1 *h, struct st_outq *q, struct st_exchange *x,
-                        const struct st_http_response *r, enum framing framing, bool close)
-{
-    struct st_net *net = h->server->net;
-    char *p = st_outq_reserve(q, net, HEAD_ROOM), *start = p;
-    bool long_type = r->content_type.len > HEAD_ROOM / 2;
-
-    p = put_status(p, net, r->status);
-    if (st_likely(r->content_type.len > 0 && !long_type)) {
-        p = PUT_LITERAL(p, "Content-Type: ");
-        p = put(p, r->content_type.ptr, r->content_type.len);
-        p = PUT_LITERAL(p, "\r\n");
-    }
-    if (st_likely(framing == FRAME_LENGTH)) {
-        if (!has_no_body(r->status)) {
-            p = PUT_LITERAL(p, "Content-Length: ");
-            p = put_number(p, r->body.len);
-            p = PUT_LITERAL(p, "\r\n");
-        }
-    } else if (framing == FRAME_CHUNKED) {
-        p = PUT_LITERAL(p, "Transfer-Encoding: chunked\r\n");
-    }
-    if (close)
-        p = PUT_LITERAL(p, "Connection: close\r\n");
-    else if (x != NULL && x->version == 10)
-        p = PUT_LITERAL(p, "Connection: keep-alive\r\n");
-    if (st_likely(r->header_count == 0 && !long_type)) {
-        p = PUT_LITERAL(p, "\r\n");
-        st_outq_commit(q, (size_t)(p - start));
-        return;
-    }
-    st_outq_commit(q, (size_t)(p - start));
-    if (long_type)
-        put_header(q, net, ST_SLICE("Content-Type"), r->content_type);
-    for (size_t i = 0; i < r->header_count; i++)
-        put_header(q, net, (struct st_slice){r->headers[i].name, r->headers[i].name_len},
-                   (struct st_slice){r->headers[i].value, r->headers[i].value_len});
-    st_outq_copy(q, net, ST_SLICE("\r\n"));
-}
-
-static void encode_body(struct st_outq *q, struct st_net *net, const struct st_http_response *r)
-{
-    if (r->body.len > ST_OUTQ_COPY_MAX && r->body_owner != NULL && r->body_owner->region != NULL) {
-        struct st_buf part = st_buf_ref(r->body_owner);
-        part.offset = (size_t)(r->body.ptr - part.region->base);
-        part.length = r->body.len;
-        st_outq_take(q, net, part);
-    } else {
-        st_outq_copy(q, net, r->body);
-    }
-}
+/* Refusals */
 
 static st_metric refused_metric(const struct st_http_server *s, unsigned status)
 {
@@ -148,7 +42,7 @@ static void encode_error(struct st_http1 *h, unsigned status)
              : status == 408 ? ST_SLICE("Request timed out")
              : status == 400 ? ST_SLICE("Error when parsing request")
                              : st_http_reason(status);
-    encode_head(h, &h->conn.out, NULL, &r, FRAME_LENGTH, true);
+    st_http1_encode_head(h, &h->conn.out, NULL, &r, ST_FRAME_LENGTH, true);
     st_outq_copy(&h->conn.out, h->server->net, r.body);
 }
 
@@ -399,9 +293,9 @@ static bool http1_respond(struct st_exchange *x, const struct st_http_response *
     turn = is_turn(h, x);
     close = closes_after(h, x);
     q = output_of(h, x);
-    encode_head(h, q, x, r, FRAME_LENGTH, close);
-    if (!x->is_head && !has_no_body(r->status))
-        encode_body(q, h->server->net, r);
+    st_http1_encode_head(h, q, x, r, ST_FRAME_LENGTH, close);
+    if (!x->is_head && st_likely(!st_http1_has_no_body(r->status)))
+        st_http1_encode_body(q, h->server->net, r);
     if (turn) {
         passed_on(h, close);
         return true;
@@ -424,23 +318,23 @@ static void stream_grown(struct st_http1 *h, const struct st_outq *q, size_t bef
 static void http1_stream_head(struct st_exchange *x, const struct st_http_response *r)
 {
     struct st_http1 *h = x->session;
-    enum framing framing = x->version == 11 ? FRAME_CHUNKED : FRAME_CLOSE;
+    enum st_http1_framing framing = x->version == 11 ? ST_FRAME_CHUNKED : ST_FRAME_CLOSE;
     struct st_outq *q;
     size_t before;
 
     x->streaming = true;
     if (h == NULL)
         return;
-    if (has_no_body(r->status)) {
+    if (st_http1_has_no_body(r->status)) {
         x->is_head = true; /* what is written goes nowhere */
-        framing = FRAME_LENGTH;
+        framing = ST_FRAME_LENGTH;
     }
     x->chunked = x->version == 11 && !x->is_head;
     if (x->version == 10 || r->close)
         x->keep_alive = false;
     q = output_of(h, x);
     before = q->bytes;
-    encode_head(h, q, x, r, framing, !x->keep_alive);
+    st_http1_encode_head(h, q, x, r, framing, !x->keep_alive);
     stream_grown(h, q, before);
 }
 
@@ -468,7 +362,8 @@ static void http1_stream_write(struct st_exchange *x, struct st_buf bytes)
         p = start = st_outq_reserve(q, h->server->net, 24);
         while (k > 0)
             *p++ = digits[--k];
-        p = PUT_LITERAL(p, "\r\n");
+        *p++ = '\r';
+        *p++ = '\n';
         st_outq_commit(q, (size_t)(p - start));
     }
     st_outq_take(q, h->server->net, bytes);

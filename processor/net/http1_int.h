@@ -1,5 +1,5 @@
-/* Between the two halves of the HTTP/1 session: http1_parse.c reads, http1.c answers and keeps
- * house. */
+/* Between the files of the HTTP/1 session: http1_parse.c reads, http1_memo.c recognises, http1.c
+ * answers and keeps house, http1_encode.c writes replies. */
 #ifndef PROCESSOR_NET_HTTP1_INT_H
 #define PROCESSOR_NET_HTTP1_INT_H
 
@@ -25,8 +25,8 @@ static inline void st_http1_exchange_init(struct st_http1 *h, struct st_exchange
     st_outq_init(&x->out);
 }
 
-/* http1_memo.c: a whole message at p whose head is the kept one becomes h->cur; returns its length,
- * 0 when it is another. h->memo must not be NULL. */
+/* http1_memo.c: a whole message at p whose head is the kept one, but maybe for its target, becomes
+ * h->cur; returns its length, 0 when it is another. h->memo must not be NULL. */
 size_t st_http1_memo_take(struct st_http1 *h, char *p, const char *end);
 
 /* Keeps the head of h->cur, a whole message. */
@@ -37,6 +37,22 @@ bool st_http1_reserve_body(struct st_http1 *h);
 
 /* A message is whole: queue it and give it to the server. */
 void st_http1_request(struct st_http1 *h);
+
+/* How the end of a reply's body is told. */
+enum st_http1_framing { ST_FRAME_LENGTH, ST_FRAME_CHUNKED, ST_FRAME_CLOSE };
+
+static inline bool st_http1_has_no_body(unsigned status)
+{
+    return status < 200 || status == 204 || status == 304;
+}
+
+/* Appends status line and headers, the blank line included. x: NULL for a reply to no request. */
+void st_http1_encode_head(struct st_http1 *h, struct st_outq *q, const struct st_exchange *x,
+                          const struct st_http_response *r, enum st_http1_framing framing,
+                          bool close);
+
+/* Appends the body as it is. */
+void st_http1_encode_body(struct st_outq *q, struct st_net *net, const struct st_http_response *r);
 
 /* Bytes of replies that have not left. Those that wait for their turn count too: what holds them up
  * has been read already, so reading can stop until they have left. */

@@ -63,6 +63,11 @@ static bool request_line_ok(struct st_http1 *h)
     return true;
 }
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
 /* The newest header is whole: its line must be "name:OWS value OWS CRLF" and nothing else. While
  * the head is being read, names and values are offsets from h->base. */
 static bool header_line_ok(struct st_http1 *h)
@@ -73,17 +78,19 @@ static bool header_line_ok(struct st_http1 *h)
 
     if (it->name_len == 0 || base[at++] != ':')
         return false;
-    while (base[at] == ' ' || base[at] == '\t')
+    if (st_likely(base[at] == ' '))
+        at++;
+    while (st_unlikely(is_blank(base[at])))
         at++;
     if (it->value_len > 0 && (uint32_t)(uintptr_t)it->value != at)
         return false;
     end = at + it->value_len;
-    while (it->value_len > 0 && (base[end - 1] == ' ' || base[end - 1] == '\t')) {
+    while (it->value_len > 0 && st_unlikely(is_blank(base[end - 1]))) {
         end--;
         it->value_len--;
     }
     it->value = (const char *)(uintptr_t)at;
-    while (base[end] == ' ' || base[end] == '\t')
+    while (st_unlikely(base[end] != '\r') && is_blank(base[end]))
         end++;
     h->line_end = end + 2;
     return base[end] == '\r' && base[end + 1] == '\n';

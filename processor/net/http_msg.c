@@ -211,16 +211,15 @@ bool st_http_value_ok(struct st_slice value)
 
 static void split_query(struct st_slice rest, struct st_slice *path, struct st_slice *query)
 {
-    const char *hash = memchr(rest.ptr, '#', rest.len), *mark;
+    const char *p = rest.ptr, *end = p + rest.len, *hash;
 
-    if (hash != NULL)
-        rest.len = (size_t)(hash - rest.ptr);
-    mark = memchr(rest.ptr, '?', rest.len);
-    *path = rest;
+    while (p < end && *p != '?' && *p != '#')
+        p++;
+    *path = (struct st_slice){rest.ptr, (size_t)(p - rest.ptr)};
     *query = (struct st_slice){NULL, 0};
-    if (mark != NULL) {
-        path->len = (size_t)(mark - rest.ptr);
-        *query = (struct st_slice){mark + 1, (size_t)(rest.ptr + rest.len - mark - 1)};
+    if (p < end && *p == '?') {
+        hash = memchr(p, '#', (size_t)(end - p));
+        *query = (struct st_slice){p + 1, (size_t)((hash != NULL ? hash : end) - p - 1)};
     }
 }
 
@@ -265,11 +264,13 @@ static int hex_value(char c)
 
 static bool is_plain_path(struct st_slice raw)
 {
-    for (size_t i = 0; i < raw.len; i++) {
-        if (raw.ptr[i] == '%')
-            return false;
-        if (raw.ptr[i] == '/' && i + 1 < raw.len &&
-            (raw.ptr[i + 1] == '/' || raw.ptr[i + 1] == '.'))
+    static const bool special[256] = {['%'] = true, ['/'] = true, ['.'] = true};
+    const char *p = raw.ptr, *end = p + raw.len;
+
+    for (; p < end; p++) {
+        if (st_likely(!special[(unsigned char)*p]))
+            continue;
+        if (*p == '%' || (p > raw.ptr && p[-1] == '/'))
             return false;
     }
     return true;

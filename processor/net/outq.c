@@ -24,7 +24,7 @@ char *st_outq_grow(struct st_outq *q, struct st_net *net)
     return o->at;
 }
 
-void st_outq_copy(struct st_outq *q, struct st_net *net, struct st_slice bytes)
+void st_outq_copy_long(struct st_outq *q, struct st_net *net, struct st_slice bytes)
 {
     ST_ASSERT(bytes.ptr != NULL || bytes.len == 0);
     while (bytes.len > 0) {

@@ -54,8 +54,21 @@ static inline void st_outq_commit(struct st_outq *q, size_t n)
     q->bytes += n;
 }
 
+/* The slow half of st_outq_copy: fills the last chunk and more. */
+void st_outq_copy_long(struct st_outq *q, struct st_net *net, struct st_slice bytes);
+
 /* Copies the bytes. */
-void st_outq_copy(struct st_outq *q, struct st_net *net, struct st_slice bytes);
+static inline void st_outq_copy(struct st_outq *q, struct st_net *net, struct st_slice bytes)
+{
+    struct st_out *last = q->last;
+
+    if (st_unlikely(last == NULL || last->room < bytes.len || bytes.len == 0)) {
+        st_outq_copy_long(q, net, bytes);
+        return;
+    }
+    memcpy(last->at + last->len, bytes.ptr, bytes.len);
+    st_outq_commit(q, bytes.len);
+}
 
 /* Takes over the buffer's reference; small ones are copied. */
 void st_outq_take(struct st_outq *q, struct st_net *net, struct st_buf bytes);

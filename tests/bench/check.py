@@ -3,6 +3,7 @@
 
 import argparse
 import json
+import re
 import socket
 import subprocess
 import tempfile
@@ -40,6 +41,7 @@ class Server:
 
     def __init__(self, reply, step):
         self.reply, self.step = reply, step
+        self.heads = []
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -57,11 +59,13 @@ class Server:
         stream, count = peer.makefile("rb"), 0
         try:
             while line := stream.readline():
-                length = 0
+                length, head = 0, b""
                 while line not in (b"\r\n", b""):
                     if line.lower().startswith(b"content-length:"):
                         length = int(line.split(b":")[1])
+                    head += line
                     line = stream.readline()
+                self.heads.append(head)
                 answer = self.reply(count, stream.read(length))
                 count += 1
                 for i in range(0, len(answer), self.step):
@@ -169,6 +173,19 @@ def check_nginx(out, options, path):
     assert result["lost"] == result["bad"] == 0, result
 
 
+def check_numbers(out):
+    """With -V no head is like another, but for four digits."""
+    for where, pattern in (("path", rb"^GET /x([0-9a-f]{4}) HTTP/1.1\r\n"),
+                           ("header", rb"\r\nN: ([0-9a-f]{4})\r\n$")):
+        server = Server(lambda k, b: whole(HELLO), 999)
+        try:
+            ldgen(out, f"-n 40 -c 1 -D 4 -e 13 -V {where}", f"http://127.0.0.1:{server.port}/x")
+        finally:
+            server.listener.close()
+        numbers = {re.search(pattern, head)[1] for head in server.heads}
+        assert len(numbers) == len(server.heads) == 40, server.heads
+
+
 def check_loopback_only(out):
     """ldgen must refuse any other target before it opens a socket."""
     done = subprocess.run([str(out / "ldgen"), "http://192.0.2.1:80/"], capture_output=True,
@@ -181,7 +198,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--out", type=Path, default=subject.OUT, help="where ldgen is")
     out = p.parse_args().out
-    checks = [("loopback only", check_loopback_only, ())]
+    checks = [("loopback only", check_loopback_only, ()), ("numbers", check_numbers, ())]
     checks += [(name, check_misbehaviour, rest) for name, *rest in MISBEHAVIOUR]
     if lack := cases.missing(cases.SERVERS["nginx"].needs, out):
         print(f"no {lack}: the comparison with nginx's access log is left out")

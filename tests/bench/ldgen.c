@@ -50,6 +50,7 @@ static struct {
     long body;   /* -1: GET, otherwise the size of the POST body */
     long expect; /* -1: any body length */
     bool echo;
+    enum numbered numbered;
     double seconds;
     uint64_t count; /* 0: no limit */
 } opt = {.conns = 64, .depth = 1, .body = -1, .expect = -1, .seconds = 2, .path = "/"};
@@ -129,7 +130,7 @@ static bool conn_send(struct conn *c, uint64_t now)
         if (opt.count != 0 && n > opt.count - sum.sent)
             n = (unsigned)(opt.count - sum.sent);
         for (unsigned i = 0; i < n; i++) {
-            if (opt.echo)
+            if (opt.echo || opt.numbered != NUMBER_NONE)
                 request_stamp(&req, c->out + i * req.len, c->seq_out++);
             c->sent_at[(c->oldest + c->in_flight++) % opt.depth] = now;
         }
@@ -291,6 +292,7 @@ __attribute__((noreturn)) static void usage(void)
         "  -d SECS    duration (2, max 120)   -n COUNT   stop after COUNT requests\n"
         "  -s SIZE    POST a body of SIZE     -H LINE    add a header line (repeatable)\n"
         "  -e LENGTH  a 2xx body must be so long\n"
+        "  -V WHERE   vary the head: path or header gets another number of 4 digits each time\n"
         "  -E         a 2xx body must equal the request's, which carries a sequence number");
 }
 
@@ -331,7 +333,7 @@ static void parse_args(int argc, char **argv)
 {
     int o;
 
-    while ((o = getopt(argc, argv, "c:D:d:n:s:H:e:E")) != -1) {
+    while ((o = getopt(argc, argv, "c:D:d:n:s:H:e:EV:")) != -1) {
         switch (o) {
         case 'c':
             opt.conns = (unsigned)number(optarg);
@@ -353,6 +355,11 @@ static void parse_args(int argc, char **argv)
             break;
         case 'E':
             opt.echo = true;
+            break;
+        case 'V':
+            opt.numbered = strcmp(optarg, "path") == 0     ? NUMBER_PATH
+                           : strcmp(optarg, "header") == 0 ? NUMBER_HEADER
+                                                           : (usage(), NUMBER_NONE);
             break;
         case 'H':
             add_header(optarg);
@@ -393,7 +400,7 @@ int main(int argc, char **argv)
     struct conn *conns;
 
     parse_args(argc, argv);
-    req = request_build(opt.path, ntohs(opt.addr.sin_port), opt.headers, opt.body);
+    req = request_build(opt.path, opt.numbered, ntohs(opt.addr.sin_port), opt.headers, opt.body);
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     conns = must_alloc(opt.conns * sizeof *conns);
     for (unsigned i = 0; i < opt.conns; i++)

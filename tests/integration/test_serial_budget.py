@@ -51,11 +51,16 @@ def limit_http(directory):
 @needs_plain_build
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
 @pytest.mark.skipif(report.build_type() == "Debug", reason="the budget is for optimised code")
-@pytest.mark.parametrize("depth, budget", [(1, 3000), (16, 1900)])
-def test_instructions_of_a_get(depth, budget):
+@pytest.mark.parametrize("head, depth, budget", [
+    ("", 1, 3000), ("", 16, 1900),                          # repeated
+    ("-V path", 1, 3000), ("-V path", 16, 1900),            # another target each time
+    ("-V header", 1, 4050), ("-V header", 16, 2900),        # one more header, another value
+])
+def test_instructions_of_a_get(head, depth, budget):
     """User instructions a request, start and stop subtracted."""
-    done = subprocess.run([BENCH / "instr.sh", "-t", "callgrind", "-l", f"-c 1 -D {depth} -e 13"],
-                          capture_output=True, text=True, timeout=GIVE_UP * 2, check=False)
+    done = subprocess.run(
+        [BENCH / "instr.sh", "-t", "callgrind", "-l", f"-c 1 -D {depth} -e 13 {head}"],
+        capture_output=True, text=True, timeout=GIVE_UP * 2, check=False)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     print(result)

@@ -248,9 +248,9 @@ static void answer_timeout(struct http_event *he)
 
 static unsigned default_status(enum st_outcome outcome)
 {
-    switch (outcome) {
-    case ST_OUTCOME_OK:
+    if (st_likely(outcome == ST_OUTCOME_OK))
         return 200;
+    switch (outcome) {
     case ST_OUTCOME_REJECT:
         return 400;
     case ST_OUTCOME_RETRY:
@@ -263,6 +263,7 @@ static unsigned default_status(enum st_outcome outcome)
     case ST_OUTCOME_ERROR:
     case ST_OUTCOME_CRASH:
     case ST_OUTCOME_DEFER:
+    case ST_OUTCOME_OK:
         break;
     }
     return 500;
