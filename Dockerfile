@@ -7,8 +7,9 @@ ARG DEBIAN=debian:bookworm-slim
 
 FROM ${DEBIAN} AS build
 RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-        cmake gcc libc6-dev libevent-dev libfyaml-dev libhwloc-dev libjansson-dev libjemalloc-dev \
-        libxxhash-dev ninja-build node-llhttp pkg-config uthash-dev \
+        cmake gcc libc6-dev libcurl4-openssl-dev libevent-dev libfyaml-dev libhwloc-dev \
+        libjansson-dev libjemalloc-dev libprotobuf-c-dev libxxhash-dev ninja-build node-llhttp \
+        pkg-config protobuf-c-compiler python3-dev uthash-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
@@ -20,7 +21,8 @@ RUN cmake --preset release -B /build -DBUILD_TESTING=OFF -DST_COMMIT="${COMMIT:-
 
 FROM ${DEBIAN}
 RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-        libevent-core-2.1-7 libfyaml0 libhwloc15 libjansson4 libjemalloc2 libxxhash0 tzdata \
+        ca-certificates libcurl4 libevent-core-2.1-7 libfyaml0 libhwloc15 libjansson4 libjemalloc2 \
+        libprotobuf-c1 libxxhash0 tzdata \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --gid 1000 stator \
     && useradd --uid 1000 --gid stator --no-create-home --home-dir /opt/nuclio \

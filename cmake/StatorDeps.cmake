@@ -3,6 +3,8 @@
 find_package(PkgConfig REQUIRED)
 set(_st_modules libevent_core libfyaml jansson hwloc libxxhash libprotobuf-c)
 pkg_check_modules(DEPS REQUIRED IMPORTED_TARGET ${_st_modules})
+# Only its headers: processor/net/fetch_curl.c loads the library when it is needed.
+pkg_check_modules(CURL REQUIRED "libcurl>=7.87")
 if(BUILD_TESTING)
   pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
 endif()

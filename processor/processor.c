@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "processor/admin/admin.h"
+#include "processor/admin/metric_push.h"
 #include "processor/core/clock.h"
 #include "processor/core/log.h"
 #include "processor/core/metrics.h"
@@ -71,14 +72,22 @@ static void run_close(struct st_loop_task *task)
             task->p->triggers[i]->kind->close(task->p->triggers[i], task->loop);
 }
 
+static void all_done(void *arg)
+{
+    struct st_processor *p = arg;
+
+    st_loop_stop(&p->main_loop);
+}
+
 static void close_done(struct st_loop_task *task)
 {
     struct st_processor *p = task->p;
 
-    if (++p->closed == p->loop_count) {
-        set_phase(p, ST_PHASE_STOPPED);
-        st_loop_stop(&p->main_loop);
-    }
+    if (++p->closed < p->loop_count)
+        return;
+    set_phase(p, ST_PHASE_STOPPED);
+    st_loop_timer_cancel(&p->main_loop, &p->drain_timer);
+    st_metric_push_last(p->push, all_done, p);
 }
 
 static void close_all(struct st_processor *p)
@@ -321,7 +330,10 @@ static void on_signal(evutil_socket_t fd, short what, void *arg)
         } else if (st_loop_now(&p->main_loop) - p->drain_began_ns > SECOND_SIGNAL_NS) {
             ST_LOG(ST_LOG_WARN, "processor", "Second signal: ending at once");
             st_loop_timer_cancel(&p->main_loop, &p->drain_timer);
-            close_soon(p);
+            if (st_processor_phase(p) == ST_PHASE_STOPPED)
+                all_done(p);
+            else
+                close_soon(p);
         }
     }
 }

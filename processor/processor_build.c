@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include "processor/admin/admin.h"
+#include "processor/admin/metric_push.h"
+#include "processor/config/name_template.h"
 #include "processor/core/log.h"
 #include "processor/core/metrics.h"
 #include "processor/core/process.h"
@@ -50,12 +52,14 @@ static void name_instance(struct st_processor *p)
 {
     const char *given = getenv("NUCLIO_FUNCTION_INSTANCE");
     const struct st_function_config *f = &p->config->function;
+    const char *wanted = p->config->platform.metric_instance;
 
-    if (given != NULL && given[0] != '\0')
+    if (wanted[0] != '\0')
+        st_name_template_expand(wanted, f->name, f->namespace_, p->instance, sizeof p->instance);
+    else if (given != NULL && given[0] != '\0')
         snprintf(p->instance, sizeof p->instance, "%s", given);
     else
-        snprintf(p->instance, sizeof p->instance, "%s-%s",
-                 f->namespace_ != NULL ? f->namespace_ : "", f->name);
+        snprintf(p->instance, sizeof p->instance, "%s-%s", f->namespace_, f->name);
 }
 
 /* Loops */
@@ -341,7 +345,8 @@ int st_processor_build(struct st_processor *p, struct st_error *err)
     if ((code = make_runtime(p, err)) != ST_OK || (code = make_pools(p, err)) != ST_OK ||
         (code = make_triggers(p, err)) != ST_OK)
         return code;
-    if ((code = st_admin_open(&p->admin, p, err)) != ST_OK)
+    if ((code = st_admin_open(&p->admin, p, err)) != ST_OK ||
+        (code = st_metric_push_open(&p->push, p, err)) != ST_OK)
         return code;
     for (unsigned i = 0; i < p->loop_count; i++) {
         if ((code = st_loop_start(&p->loops[i], err)) != ST_OK)
@@ -395,6 +400,7 @@ static void close_loops(struct st_processor *p)
         close(p->signal_fd);
     }
     if (p->main_loop.base != NULL) {
+        st_metric_push_close(p->push);
         st_admin_close(p->admin);
         st_loop_timer_cancel(&p->main_loop, &p->drain_timer);
         st_net_close(&p->main_loop);

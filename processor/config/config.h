@@ -69,8 +69,19 @@ struct st_endpoint_config {
 /* Who fires cron triggers: the processor, or a CronJob of the cluster that calls the function. */
 enum st_cron_mode { ST_CRON_PROCESSOR, ST_CRON_KUBE };
 
+/* A sink that metrics are pushed to. */
+struct st_metric_push_config {
+    const char *name; /* of the sink */
+    const char *url;  /* of the gateway */
+    const char *job;  /* a name template */
+    uint64_t interval_ns;
+};
+
 struct st_platform_config {
     struct st_endpoint_config web_admin, health, metrics;
+    const char *metric_instance; /* a name template; "": from the environment */
+    struct st_metric_push_config *pushes;
+    size_t push_count;
     struct st_log_sink log_system, log_functions;
     bool disable_default_http;
     int cron_mode; /* enum st_cron_mode */

@@ -2,10 +2,12 @@
 #include <string.h>
 
 #include "processor/config/function_table.h"
+#include "processor/config/name_template.h"
 #include "processor/config/reader.h"
 #include "processor/config/scalar.h"
 #include "processor/config/schema.h"
 #include "processor/core/log.h"
+#include "processor/net/fetch.h"
 
 struct raw_log_sink {
     const char *key; /* of the map */
@@ -18,6 +20,8 @@ struct raw_metric_sink {
     const char *key;
     const char *kind, *url;
     bool enabled;
+    const char *instance, *job;
+    uint64_t interval_ns;
 };
 
 struct raw_platform {
@@ -180,28 +184,64 @@ static const struct st_option logger_table[] = {
 
 /* ---- metrics ---- */
 
+#define METRIC(member) offsetof(struct raw_metric_sink, member)
+static const struct st_option metric_attribute_table[] = {
+    {.name = "instanceName",
+     .type = ST_OPT_STRING,
+     .offset = METRIC(instance),
+     .value = "",
+     .flags = ST_OPT_EXPAND,
+     .help = "The label instance; {{ .Name }} and {{ .Namespace }} are the function's. By default "
+             "$NUCLIO_FUNCTION_INSTANCE, or \"{{ .Namespace }}-{{ .Name }}\".",
+     .example = "{{ .Namespace }}-{{ .Name }}"},
+    {.name = "jobName",
+     .type = ST_OPT_STRING,
+     .offset = METRIC(job),
+     .value = "{{ .Name }}",
+     .flags = ST_OPT_EXPAND,
+     .help = "With prometheusPush, the job that the gateway files the metrics under.",
+     .example = "{{ .Name }}"},
+    {.name = "interval",
+     .type = ST_OPT_DURATION,
+     .offset = METRIC(interval_ns),
+     .value = "10s",
+     .min = 100 * ST_MSEC,
+     .max = 86400.0 * ST_SEC,
+     .help = "With prometheusPush, the time between two pushes.",
+     .example = "10s"},
+    CONTROLLER("instrumentationKey"),
+    CONTROLLER("maxBatchSize"),
+    CONTROLLER("maxBatchInterval"),
+    END};
+
 static const struct st_option metric_sink_table[] = {
     {.name = "kind",
      .type = ST_OPT_STRING,
-     .offset = offsetof(struct raw_metric_sink, kind),
+     .offset = METRIC(kind),
      .value = "",
      .flags = ST_OPT_REQUIRED,
-     .help = "How metrics leave: prometheusPull.",
+     .help = "How metrics leave: prometheusPull or prometheusPush.",
      .example = "prometheusPull"},
     {.name = "url",
      .type = ST_OPT_STRING,
-     .offset = offsetof(struct raw_metric_sink, url),
+     .offset = METRIC(url),
      .value = ":8090",
      .flags = ST_OPT_EXPAND,
-     .help = "Where /metrics is served.",
+     .help = "With prometheusPull where /metrics is served; with prometheusPush the gateway, for "
+             "example http://gateway:9091.",
      .example = ":8090"},
     {.name = "enabled",
      .type = ST_OPT_BOOL,
-     .offset = offsetof(struct raw_metric_sink, enabled),
+     .offset = METRIC(enabled),
      .value = "true",
      .help = "Whether the sink is on."},
-    CONTROLLER("attributes"),
+    {.name = "attributes",
+     .type = ST_OPT_OBJECT,
+     .table = metric_attribute_table,
+     .help = "Names and times.",
+     .example = "{interval: 10s}"},
     END};
+#undef METRIC
 
 static const struct st_option metrics_table[] = {
     {.name = "sinks",
@@ -401,19 +441,78 @@ static struct raw_metric_sink *metric_sink_named(const struct raw_platform *raw,
     return NULL;
 }
 
+static void check_name(struct st_reader *r, const struct raw_platform *raw,
+                       const struct raw_metric_sink *sink, const char *const *field,
+                       const char *attribute)
+{
+    if (st_name_template_ok(*field))
+        return;
+    st_reader_error(r, field, (struct st_node){.line = 1, .column = 1},
+                    "%smetrics.sinks.%s.attributes.%s: found \"%s\", expected text with no "
+                    "templates but {{ .Name }} and {{ .Namespace }}, for example "
+                    "\"{{ .Namespace }}-{{ .Name }}\"",
+                    raw->prefix, sink->key, attribute, *field);
+}
+
+static void use_pull_sink(struct st_reader *r, struct raw_platform *raw,
+                          const struct raw_metric_sink *sink)
+{
+    raw->p.metrics.enabled = sink->enabled;
+    raw->p.metrics.listen_address = sink->url;
+    check_address(r, raw, &sink->url, st_config_printf(r->mem, "metrics.sinks.%s.url", sink->key));
+}
+
+static void use_push_sink(struct st_reader *r, struct raw_platform *raw,
+                          const struct raw_metric_sink *sink)
+{
+    struct st_platform_config *p = &raw->p;
+    struct st_metric_push_config *more;
+    struct st_node place = {.line = 1, .column = 1};
+    struct st_error err;
+
+    st_reader_was_set(r, &sink->kind, &place);
+    if (!st_reader_was_set(r, &sink->url, NULL)) {
+        st_reader_error(r, &sink->url, place,
+                        "%smetrics.sinks.%s.url: missing, expected the push gateway's, for example "
+                        "\"http://gateway:9091\"",
+                        raw->prefix, sink->key);
+        return;
+    }
+    if (st_fetch_check_url(sink->url, &err) != ST_OK || strpbrk(sink->url, "?#") != NULL)
+        st_reader_error(r, &sink->url, place,
+                        "%smetrics.sinks.%s.url: found \"%s\", expected a URL of http or https "
+                        "without a query, for example \"http://gateway:9091\"",
+                        raw->prefix, sink->key, sink->url);
+    if (!sink->enabled)
+        return;
+    more = st_config_alloc(r->mem, (p->push_count + 1) * sizeof(more[0]));
+    if (p->push_count > 0)
+        memcpy(more, p->pushes, p->push_count * sizeof(more[0]));
+    more[p->push_count++] = (struct st_metric_push_config){
+        .name = sink->key, .url = sink->url, .job = sink->job, .interval_ns = sink->interval_ns};
+    p->pushes = more;
+}
+
 static void use_metric_sink(struct st_reader *r, struct raw_platform *raw,
                             const struct raw_metric_sink *sink)
 {
-    if (strcmp(sink->kind, "prometheusPull") != 0) {
+    bool push = strcmp(sink->kind, "prometheusPush") == 0;
+
+    if (!push && strcmp(sink->kind, "prometheusPull") != 0) {
         st_reader_warn(r, &sink->kind, (struct st_node){0},
                        "%smetrics.sinks.%s.kind: \"%s\" is not supported by this build yet, the "
                        "sink is ignored",
                        raw->prefix, sink->key, sink->kind);
         return;
     }
-    raw->p.metrics.enabled = sink->enabled;
-    raw->p.metrics.listen_address = sink->url;
-    check_address(r, raw, &sink->url, st_config_printf(r->mem, "metrics.sinks.%s.url", sink->key));
+    check_name(r, raw, sink, &sink->instance, "instanceName");
+    check_name(r, raw, sink, &sink->job, "jobName");
+    if (sink->enabled && raw->p.metric_instance[0] == '\0')
+        raw->p.metric_instance = sink->instance;
+    if (push)
+        use_push_sink(r, raw, sink);
+    else
+        use_pull_sink(r, raw, sink);
 }
 
 /* Without `functions` every sink counts; Nuclio would use none, ours are on by default. */
@@ -444,6 +543,7 @@ static void set_defaults(struct raw_platform *raw)
     raw->p.log_system = raw->p.log_functions = (struct st_log_sink){.level = ST_LOG_DEBUG};
     raw->p.metrics.enabled = true;
     raw->p.metrics.listen_address = ":8090";
+    raw->p.metric_instance = "";
 }
 
 void st_platform_read_node(struct st_platform_config *p, struct st_reader *r, struct st_node node,

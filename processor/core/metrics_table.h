@@ -4,7 +4,7 @@
  *
  * scale: what a shard holds for 1 of the exposed unit, 1 or 1000. With 1000 milliseconds are
  * counted in microseconds and seconds in milliseconds. Values of st_metric_register_fn aren't
- * scaled. */
+ * scaled. process_* have the help of every Prometheus client: a push gateway insists. */
 #ifndef PROCESSOR_CORE_METRICS_TABLE_H
 #define PROCESSOR_CORE_METRICS_TABLE_H
 
@@ -45,16 +45,18 @@
     X(BYTES, "stator_bytes_total", ST_COUNTER, 1, "Bytes from and to clients, by direction") \
     X(BODY_BYTES, "stator_body_memory_bytes", ST_GAUGE, 1, "Memory that request bodies hold now") \
     X(LOGS_DROPPED, "stator_logs_dropped_total", ST_COUNTER, 1, "Log records that found a full ring") \
+    X(METRIC_PUSHES, "stator_metric_pushes_total", ST_COUNTER, 1, \
+      "Pushes of these metrics to a gateway, by sink and result") \
     X(SLOT_INFO, "stator_slot_info", ST_GAUGE, 1, "1 for each slot, its binding in the labels") \
     X(READY_SECONDS, "stator_ready_seconds", ST_GAUGE, 1000, "From the process's start to readiness") \
     X(PROCESS_CPU, "process_cpu_seconds_total", ST_COUNTER, 1, \
-      "CPU time of the process, user and system") \
-    X(PROCESS_RESIDENT, "process_resident_memory_bytes", ST_GAUGE, 1, "Resident memory") \
-    X(PROCESS_VIRTUAL, "process_virtual_memory_bytes", ST_GAUGE, 1, "Virtual memory") \
-    X(PROCESS_OPEN_FDS, "process_open_fds", ST_GAUGE, 1, "Open file descriptors") \
-    X(PROCESS_MAX_FDS, "process_max_fds", ST_GAUGE, 1, "Limit of open file descriptors") \
+      "Total user and system CPU time spent in seconds.") \
+    X(PROCESS_RESIDENT, "process_resident_memory_bytes", ST_GAUGE, 1, "Resident memory size in bytes.") \
+    X(PROCESS_VIRTUAL, "process_virtual_memory_bytes", ST_GAUGE, 1, "Virtual memory size in bytes.") \
+    X(PROCESS_OPEN_FDS, "process_open_fds", ST_GAUGE, 1, "Number of open file descriptors.") \
+    X(PROCESS_MAX_FDS, "process_max_fds", ST_GAUGE, 1, "Maximum number of open file descriptors.") \
     X(PROCESS_START, "process_start_time_seconds", ST_GAUGE, 1, \
-      "When the process started, since the epoch") \
+      "Start time of the process since unix epoch in seconds.") \
     X(BUILD_INFO, "stator_build_info", ST_GAUGE, 1, "1, the build in the labels")
 /* clang-format on */
 

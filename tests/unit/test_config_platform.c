@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "processor/config/name_template.h"
 #include "processor/core/log.h"
 #include "tests/support/config_kit.h"
 
@@ -20,6 +21,76 @@ static int load(struct st_config *c, const char *platform, const char *function,
 }
 
 static const char plain[] = "spec: {runtime: native}\n";
+
+/* What a platform file says of pushes. */
+static void load_metrics(struct st_config *c, const char *metrics)
+{
+    char *told;
+
+    assert_int_equal(load(c, metrics, plain, &told), 0);
+    assert_string_equal(told, "");
+    free(told);
+}
+
+static void test_push_sinks(void **state)
+{
+    struct st_config c;
+
+    (void)state;
+    load_metrics(&c, "metrics: {sinks: {p: {kind: prometheusPush, url: 'http://a:1'}}}\n");
+    assert_int_equal(c.platform.push_count, 1);
+    assert_string_equal(c.platform.pushes[0].name, "p");
+    assert_string_equal(c.platform.pushes[0].url, "http://a:1");
+    assert_string_equal(c.platform.pushes[0].job, "{{ .Name }}");
+    assert_int_equal(c.platform.pushes[0].interval_ns, 10 * ST_SEC);
+    assert_true(c.platform.metrics.enabled); /* on by default, with :8090 */
+    assert_string_equal(c.platform.metrics.listen_address, ":8090");
+    assert_string_equal(c.platform.metric_instance, "");
+    st_config_free(&c);
+}
+
+static void test_chosen_push_sinks(void **state)
+{
+    struct st_config c;
+
+    (void)state;
+    load_metrics(&c, "metrics:\n"
+                     "  sinks:\n"
+                     "    a: {kind: prometheusPush, url: 'http://a', enabled: false}\n"
+                     "    b: {kind: prometheusPush, url: 'http://b', attributes: {interval: 1m,\n"
+                     "        jobName: j, instanceName: i}}\n"
+                     "    c: {kind: prometheusPush, url: 'http://c'}\n"
+                     "    d: {kind: prometheusPull}\n"
+                     "    e: {kind: prometheusPush, url: 'http://e'}\n"
+                     "  functions: [a, b, e]\n");
+    assert_int_equal(c.platform.push_count, 2);
+    assert_string_equal(c.platform.pushes[0].name, "b");
+    assert_string_equal(c.platform.pushes[0].job, "j");
+    assert_int_equal(c.platform.pushes[0].interval_ns, 60 * ST_SEC);
+    assert_string_equal(c.platform.pushes[1].name, "e");
+    assert_string_equal(c.platform.metric_instance, "i");
+    assert_false(c.platform.metrics.enabled);
+    st_config_free(&c);
+}
+
+static void test_name_templates(void **state)
+{
+    static const char *const bad[] = {"{{", "{{ }}", "{{.name}}", "a {{ .Name }} {{ .Pod }}"};
+    char out[16];
+
+    (void)state;
+    for (size_t i = 0; i < ST_ARRAY_LEN(bad); i++)
+        assert_false(st_name_template_ok(bad[i]));
+    assert_true(st_name_template_ok("}} {{.Name}}{{  .Namespace  }} {"));
+    st_name_template_expand("<{{.Namespace}}-{{ .Name }}>", "n", "s", out, sizeof out);
+    assert_string_equal(out, "<s-n>");
+    st_name_template_expand("", "n", "s", out, sizeof out);
+    assert_string_equal(out, "");
+    st_name_template_expand("{{.Name}}{{.Name}}x", "0123456789", "s", out, sizeof out);
+    assert_string_equal(out, "012345678901234");
+    st_name_template_expand("0123456789abcdefgh{{.Name}}", "n", "s", out, sizeof out);
+    assert_string_equal(out, "0123456789abcde");
+}
 
 static void test_without_file(void **state)
 {
@@ -221,8 +292,8 @@ static void test_faults(void **state)
          "p.yaml:1:50: metrics.sinks.p.url: found \"nowhere\", expected an address and a port, for "
          "example \"127.0.0.1:8081\" or \":8081\"\n",
          true},
-        {"metrics: {sinks: {p: {kind: prometheusPush}}}\n",
-         "p.yaml:1:29: warning: metrics.sinks.p.kind: \"prometheusPush\" is not supported by this "
+        {"metrics: {sinks: {p: {kind: appinsights}}}\n",
+         "p.yaml:1:29: warning: metrics.sinks.p.kind: \"appinsights\" is not supported by this "
          "build yet, the sink is ignored\n",
          false},
         {"webadmin: {enabled: true}\nnamspace: x\n",
@@ -248,9 +319,11 @@ static void test_faults(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_without_file), cmocka_unit_test(test_full),
-        cmocka_unit_test(test_metrics),      cmocka_unit_test(test_levels),
-        cmocka_unit_test(test_log_styles),   cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_without_file),   cmocka_unit_test(test_full),
+        cmocka_unit_test(test_push_sinks),     cmocka_unit_test(test_chosen_push_sinks),
+        cmocka_unit_test(test_name_templates), cmocka_unit_test(test_metrics),
+        cmocka_unit_test(test_levels),         cmocka_unit_test(test_log_styles),
+        cmocka_unit_test(test_faults),
     };
 
     return cmocka_run_group_tests(tests, kit_setup, kit_teardown);
