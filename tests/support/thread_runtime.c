@@ -435,11 +435,19 @@ static bool is_not_inline(struct st_runtime *runtime ST_UNUSED)
     return false;
 }
 
+/* Scripts finish what they have begun. */
+static void worker_cancel(struct st_worker *w, struct st_event *ev)
+{
+    ST_CHECK(ev, ST_EVENT_MAGIC);
+    ST_ASSERT(st_loop_is_current(w->loop) && !w->abandoned);
+}
+
 const struct st_runtime_kind thread_runtime_kind = {
     .name = "threads",
     .is_inline = is_not_inline,
     .spawn = thread_spawn,
     .invoke = thread_invoke,
+    .cancel = worker_cancel,
     .abandon = thread_abandon,
     .stop = thread_stop,
 };
