@@ -22,7 +22,9 @@ struct st_runtime_kind {
     const char *name;            /* spec.runtime, the part before ":" */
     const char *const *aliases;  /* NULL-terminated; may be NULL */
     const char *const *suffixes; /* of files it runs without configuration: ".so" */
-    const char *comment; /* begins a line comment in such files: "#"; NULL: they are no text */
+    const char *comment;      /* begins a line comment in such files: "#"; NULL: they are no text */
+    const char *code_dir_env; /* Nuclio's variable that names the code folder, or a file in it; used
+                               * where no argument says it; may be NULL */
     const char *default_content_type;   /* of replies that name none */
     const struct st_option *attributes; /* table of runtimeAttributes, or NULL */
     size_t attributes_size;

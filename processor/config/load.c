@@ -41,6 +41,13 @@ static bool is_directory(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+static bool is_file(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 static bool ends_with(const char *text, const char *end)
 {
     size_t a = strlen(text), b = strlen(end);
@@ -98,10 +105,26 @@ static const char *name_of_directory(struct load *l, const char *path)
     return name;
 }
 
+/* A variable as the handler will find it: the function's own come before the environment's. */
+static const char *variable(const struct st_function_config *f, const char *name)
+{
+    for (size_t i = f->env_count; i-- > 0;)
+        if (strcmp(f->env[i].name, name) == 0)
+            return f->env[i].value;
+    return getenv(name);
+}
+
+/* Where nothing on the command line says it. */
 static const char *default_code_dir(struct load *l)
 {
-    const char *path = st_config_printf(l->mem, "%s%s", l->env->root, container_code);
+    const struct st_function_config *f = &l->out->function;
+    const char *path = NULL;
 
+    if (f->runtime != NULL && f->runtime->code_dir_env != NULL)
+        path = variable(f, f->runtime->code_dir_env);
+    if (path != NULL && path[0] != '\0')
+        return is_file(path) ? directory_of(l, path) : st_config_text(l->mem, st_slice_of(path));
+    path = st_config_printf(l->mem, "%s%s", l->env->root, container_code);
     return is_directory(path) ? path : ".";
 }
 
@@ -252,13 +275,14 @@ static int load_function(struct load *l)
     int rc;
 
     l->out->file = "";
-    l->out->code_dir = default_code_dir(l);
     if (args->target != NULL)
         rc = load_target(l, args->target);
     else if (args->config != NULL)
         rc = load_file(l, args->config);
     else
         rc = load_file(l, st_config_printf(l->mem, "%s%s", l->env->root, container_config));
+    if (l->out->code_dir == NULL)
+        l->out->code_dir = default_code_dir(l);
     return rc;
 }
 

@@ -123,6 +123,7 @@ static const char *const suffixes[] = {".so", NULL};
 const struct st_runtime_kind st_runtime_native_kind = {
     .name = "native",
     .suffixes = suffixes,
+    .code_dir_env = "NUCLIO_GOLANG_HANDLER_PLUGIN_PATH", /* Nuclio's runtime of shared objects */
     .default_content_type = "text/plain; charset=utf-8",
     .obj_size = sizeof(struct st_native),
     .load = native_load,

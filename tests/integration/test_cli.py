@@ -308,6 +308,18 @@ def test_run_configured(tmp_path, by):
 
 
 @needs_hello
+def test_run_plugin_path(tmp_path):
+    """The folder of the file that Nuclio's variable names."""
+    code, config = tmp_path / "code", tmp_path / "f.yaml"
+    code.mkdir()
+    shutil.copy(HELLO, code)
+    config.write_text("spec: {runtime: native, handler: hello.so}\n")
+    env = {"NUCLIO_GOLANG_HANDLER_PLUGIN_PATH": str(code / "hello.so")}
+    with running("--config", str(config), "--loops", "1", cwd=tmp_path, env=env) as port:
+        assert get(port) == b"Hello, world!\n"
+
+
+@needs_hello
 @pytest.mark.skipif(BUILD.resolve() != ROOT / "build", reason="the example names build/")
 def test_example():
     """What `make run` does."""

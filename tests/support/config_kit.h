@@ -100,7 +100,8 @@ static const char *const kit_scr[] = {".scr", NULL};
 static const struct st_trigger_kind kit_http = {
     .name = "http", .attributes = kit_table, .attributes_size = sizeof(struct kit_attributes)};
 static const struct st_trigger_kind kit_queue = {.name = "queue", .aliases = kit_queue_aliases};
-static const struct st_runtime_kind kit_native = {.name = "native", .suffixes = kit_so};
+static const struct st_runtime_kind kit_native = {
+    .name = "native", .suffixes = kit_so, .code_dir_env = "STATOR_TEST_CODE"};
 static const struct st_runtime_kind kit_scripts = {.name = "script",
                                                    .suffixes = kit_scr,
                                                    .comment = "#",

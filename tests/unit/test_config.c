@@ -461,6 +461,51 @@ static void test_container(void **state)
     st_config_free(&c);
 }
 
+/* The runtime's variable, where no argument names a folder. */
+static void test_code_dir_variable(void **state)
+{
+    struct st_config_args args = {.config = "f.yaml"};
+    struct st_config c;
+    static const struct {
+        const char *given, *expected;
+    } cases[] = {{"code/sub", "code/sub"},
+                 {"code/sub/plugin.so", "code/sub"}, /* a file in it */
+                 {"nowhere", "nowhere"},
+                 {"", NULL}}; /* as if it were not there */
+    char container[256];
+
+    (void)state;
+    kit_write("f.yaml", plain);
+    kit_write("code/sub/plugin.so", "");
+    kit_write("opt/nuclio/h.so", "");
+    snprintf(container, sizeof(container), "%s/opt/nuclio", kit_root);
+    for (size_t i = 0; i < ST_ARRAY_LEN(cases); i++) {
+        setenv("STATOR_TEST_CODE", cases[i].given, 1);
+        load_args(&c, &args);
+        assert_string_equal(c.code_dir, cases[i].expected != NULL ? cases[i].expected : container);
+        st_config_free(&c);
+    }
+    setenv("STATOR_TEST_CODE", "nowhere", 1);
+    kit_write("f.yaml", "spec: {runtime: native, handler: h.so, env: [{name: STATOR_TEST_CODE, "
+                        "value: code}]}\n");
+    load_args(&c, &args); /* the function's own */
+    assert_string_equal(c.code_dir, "code");
+    st_config_free(&c);
+
+    kit_write("code/function.yaml", plain);
+    args = (struct st_config_args){.target = "code"};
+    load_args(&c, &args); /* an argument wins */
+    assert_string_equal(c.code_dir, "code");
+    st_config_free(&c);
+
+    kit_write("f.yaml", "spec: {runtime: script, handler: h}\n");
+    args = (struct st_config_args){.config = "f.yaml"};
+    load_args(&c, &args); /* has none */
+    assert_string_equal(c.code_dir, container);
+    st_config_free(&c);
+    unsetenv("STATOR_TEST_CODE");
+}
+
 static void test_overrides(void **state)
 {
     static const struct {
@@ -593,6 +638,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_directory, kit_setup, kit_teardown),
         cmocka_unit_test_setup_teardown(test_handler_file, kit_setup, kit_teardown),
         cmocka_unit_test_setup_teardown(test_container, kit_setup, kit_teardown),
+        cmocka_unit_test_setup_teardown(test_code_dir_variable, kit_setup, kit_teardown),
         cmocka_unit_test_setup_teardown(test_overrides, kit_setup, kit_teardown),
         cmocka_unit_test_setup_teardown(test_default_http, kit_setup, kit_teardown),
         cmocka_unit_test_setup_teardown(test_refused_files, kit_setup, kit_teardown),
