@@ -244,38 +244,42 @@ static int print_text(const struct st_slots *slots)
     return EXIT_SUCCESS;
 }
 
-/* As the processor will count them: one a trigger where the function says nothing. */
-static unsigned workers_of(const struct st_function_config *f)
+/* Of the workers of a function. */
+static int plan_function(struct st_slots *slots, const struct st_config *config,
+                         struct st_error *err)
 {
-    unsigned workers = 0;
+    struct st_error handler;
+    int rc = st_processor_plan_slots(slots, config, &handler, err);
 
-    for (size_t i = 0; i < f->trigger_count; i++)
-        workers += f->triggers[i].num_workers > 0 ? (unsigned)f->triggers[i].num_workers : 1;
-    return workers;
+    if (rc == 0 && handler.code != ST_OK)
+        fprintf(stderr, "stator: planned as if workers were threads: %s\n", handler.text);
+    return rc;
+}
+
+/* Without a function: one worker a loop. */
+static int plan_machine(struct st_slots *slots, struct st_error *err)
+{
+    struct st_topology topology;
+    int rc = st_topology_read(&topology, "", err);
+
+    return rc != 0
+               ? rc
+               : st_slots_plan(slots, &topology, st_topology_loops(&topology), ST_PIN_AUTO, err);
 }
 
 static int run_slots(const struct options *options)
 {
-    struct st_topology topology;
-    struct st_slots slots;
+    struct st_slots slots = {.items = NULL};
     struct st_config config = {.memory = NULL};
     struct st_error err;
-    unsigned workers;
-    enum st_pin pin = ST_PIN_AUTO;
     int rc;
 
-    if (st_topology_read(&topology, "", &err) != 0) {
-        fprintf(stderr, "stator: %s\n", err.text);
+    if (options->config.config == NULL)
+        rc = plan_machine(&slots, &err);
+    else if (st_config_load(&config, &options->config) != 0)
         return EXIT_FAILURE;
-    }
-    workers = st_topology_loops(&topology);
-    if (options->config.config != NULL) {
-        if (st_config_load(&config, &options->config) != 0)
-            return EXIT_FAILURE;
-        workers = workers_of(&config.function);
-        pin = (enum st_pin)config.function.own.pin;
-    }
-    rc = st_slots_plan(&slots, &topology, workers, pin, &err);
+    else
+        rc = plan_function(&slots, &config, &err);
     if (rc != 0)
         fprintf(stderr, "stator: %s\n", err.text);
     else

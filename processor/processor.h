@@ -63,6 +63,12 @@ struct st_processor {
 /* Starts everything, serves until a signal, drains, stops. Returns the exit status of `run`. */
 int st_processor_run(const struct st_config *config);
 
+/* The slots of the workers that the processor would have; nothing is started. The handler is
+ * loaded, because it decides whether workers run on the loops. Where that fails *handler says why
+ * (its code is ST_OK otherwise), and they are counted as threads. Main thread. */
+int st_processor_plan_slots(struct st_slots *out, const struct st_config *config,
+                            struct st_error *handler, struct st_error *err) ST_MUST_CHECK;
+
 /* For /ready and /live; main loop. reason (of size n) says what is missing. */
 bool st_processor_is_ready(struct st_processor *p, char *reason, size_t n);
 

@@ -79,15 +79,21 @@ static void register_net(struct st_processor *p, struct st_loop *loop)
     net->bytes_out = st_metric_register(ST_METRIC_BYTES, labels.items);
 }
 
-static int open_loops(struct st_processor *p, struct st_error *err)
+static unsigned loops_wanted(const struct st_processor *p)
 {
     int64_t asked = p->config->function.own.loops;
     unsigned count = asked > 0 ? (unsigned)asked : st_topology_loops(&p->topology);
+
+    return count > MAX_LOOPS ? MAX_LOOPS : count;
+}
+
+static int open_loops(struct st_processor *p, struct st_error *err)
+{
+    unsigned count = loops_wanted(p);
     int code = st_loop_open(&p->main_loop, ST_LOOP_MAIN, "st-main", err);
 
     if (code != ST_OK || (code = st_net_open(&p->main_loop, &p->bodies, err)) != ST_OK)
         return code;
-    count = count > MAX_LOOPS ? MAX_LOOPS : count;
     p->loops = calloc(count, sizeof *p->loops);
     p->tasks = calloc(count, sizeof *p->tasks);
     p->drains = calloc(count, sizeof *p->drains);
@@ -107,9 +113,9 @@ static int open_loops(struct st_processor *p, struct st_error *err)
 
 /* Pools: one a trigger, or one for all triggers with the same workerAllocatorName. */
 
-static unsigned workers_of(const struct st_processor *p, const struct st_trigger_config *t)
+static unsigned workers_of(const struct st_processor *p, const struct st_trigger_config *t,
+                           bool is_inline)
 {
-    bool is_inline = p->runtime->kind->is_inline(p->runtime);
     unsigned n = (unsigned)t->num_workers;
 
     if (!is_inline)
@@ -179,15 +185,16 @@ static struct st_pool *new_pool(struct st_processor *p, const struct st_trigger_
     return st_pool_new(p, &opt);
 }
 
-static int make_pools(struct st_processor *p, struct st_error *err)
+/* A slot for each worker of each pool. */
+static int plan_slots(const struct st_processor *p, bool is_inline, struct st_slots *out,
+                      struct st_error *err)
 {
     const struct st_function_config *f = &p->config->function;
-    unsigned workers = 0, next = 0;
-    int code;
+    unsigned workers = 0;
 
     for (size_t i = 0; i < f->trigger_count; i++)
         if (owns_pool(p, i))
-            workers += workers_of(p, &f->triggers[i]);
+            workers += workers_of(p, &f->triggers[i], is_inline);
     if (f->trigger_count > MAX_TRIGGERS)
         return st_error_set(err, ST_ERR_LIMIT, "%zu triggers, at most %d expected",
                             f->trigger_count, MAX_TRIGGERS);
@@ -195,14 +202,23 @@ static int make_pools(struct st_processor *p, struct st_error *err)
         return st_error_set(err, ST_ERR_LIMIT,
                             "numWorkers of all triggers together is %u, at most %d expected",
                             workers, MAX_WORKERS);
-    code = st_slots_plan(&p->slots, &p->topology, workers, (enum st_pin)f->own.pin, err);
+    return st_slots_plan(out, &p->topology, workers, (enum st_pin)f->own.pin, err);
+}
+
+static int make_pools(struct st_processor *p, struct st_error *err)
+{
+    const struct st_function_config *f = &p->config->function;
+    bool is_inline = p->runtime->kind->is_inline(p->runtime);
+    int code = plan_slots(p, is_inline, &p->slots, err);
+    unsigned next = 0;
+
     if (code != ST_OK)
         return code;
     log_slots(p);
     p->pools = calloc(f->trigger_count + 1, sizeof(struct st_pool *));
     ST_ASSERT(p->pools != NULL);
     for (size_t i = 0; i < f->trigger_count; i++) {
-        unsigned n = workers_of(p, &f->triggers[i]);
+        unsigned n = workers_of(p, &f->triggers[i], is_inline);
         if (!owns_pool(p, i))
             continue;
         p->pools[p->pool_count] = new_pool(p, &f->triggers[i], &p->slots.items[next], n);
@@ -295,6 +311,33 @@ static int make_runtime(struct st_processor *p, struct st_error *err)
     p->runtime->code_dir = p->config->code_dir;
     p->runtime->attributes = f->runtime_attributes;
     return f->runtime->load(p->runtime, err);
+}
+
+int st_processor_plan_slots(struct st_slots *out, const struct st_config *config,
+                            struct st_error *handler, struct st_error *err)
+{
+    struct st_processor *p = calloc(1, sizeof *p);
+    bool is_inline = false;
+    int code;
+
+    ST_ASSERT(p != NULL);
+    *handler = (struct st_error){.code = ST_OK};
+    p->config = config;
+    p->deferred = st_deferred_new();
+    code = st_topology_read(&p->topology, "", err);
+    if (code == ST_OK) {
+        p->loop_count = loops_wanted(p);
+        if (make_runtime(p, handler) == ST_OK) {
+            is_inline = p->runtime->kind->is_inline(p->runtime);
+            if (p->runtime->kind->unload != NULL)
+                p->runtime->kind->unload(p->runtime);
+        }
+        code = plan_slots(p, is_inline, out, err);
+    }
+    free(p->runtime);
+    st_deferred_free(p->deferred);
+    free(p);
+    return code;
 }
 
 static double body_bytes(void *arg)

@@ -161,6 +161,27 @@ def test_slots_of_a_configuration_are_those_of_the_processor(start, pin):
         assert str(slot["numaNode"]) == infos[name]["numa_node"]
 
 
+@pytest.mark.parametrize("handler, workers", [("hello", 3), ("sleep", 1)])
+def test_slots_of_triggers_without_numworkers(start, handler, workers):
+    """One a loop for a handler that runs on them, else one a trigger."""
+    s = start(handler, own={"loops": 3})
+    slots = plan("--config", str(s.dir / "test-function.yaml"))["slots"]
+    assert [slot["name"] for slot in slots] == list(slot_info(s))
+    assert len(slots) == workers
+
+
+def test_slots_of_a_shared_pool(tmp_path):
+    """Two triggers, one pool; and the handler, which isn't there, may be anything."""
+    file = tmp_path / "function.yaml"
+    pool = "numWorkers: 2, workerAllocatorName: both"
+    file.write_text("spec: {runtime: native, handler: gone.so, triggers: "
+                    f"{{a: {{kind: http, {pool}}}, "
+                    f"b: {{kind: cron, {pool}, attributes: {{interval: 1h}}}}}}}}\n")
+    done = run_cli("slots", "--json", "--config", str(file))
+    assert done.returncode == 0 and len(json.loads(done.stdout)["slots"]) == 2
+    assert "gone.so" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
 def test_slots_as_text():
     done = run_cli("slots")
     assert (done.returncode, done.stderr) == (0, "")
