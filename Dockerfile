@@ -29,6 +29,7 @@ RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-ins
         --shell /usr/sbin/nologin stator \
     && mkdir -p /opt/nuclio /etc/nuclio/config/processor /etc/nuclio/config/platform
 COPY --from=build /out/usr/bin/stator /usr/bin/stator
+COPY --from=build /out/usr/libexec/stator /usr/libexec/stator
 COPY --from=build /out/usr/share/doc/stator /usr/share/doc/stator
 WORKDIR /opt/nuclio
 USER 1000:1000

@@ -1,11 +1,12 @@
-# install(): the binary and its completion for bash, the public header with its pkg-config file and
-# CMake package, the licence.
+# install(): the binary, what it runs, its completion for bash, the public header with its
+# pkg-config file and CMake package, the licence.
 # Header-only parts are independent of the architecture and find their prefix from where they lie.
 
 include(CMakePackageConfigHelpers)
 
 if(TARGET stator)
   install(TARGETS stator RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
+  install(TARGETS stator-exec RUNTIME DESTINATION "${CMAKE_INSTALL_LIBEXECDIR}/stator")
   install(
     FILES "${PROJECT_SOURCE_DIR}/processor/cli/stator.bash"
     DESTINATION "${CMAKE_INSTALL_DATADIR}/bash-completion/completions"

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from stator_proc import BINARY, ROOT, SANITIZER, run_cli
+from stator_proc import BINARY, BUILD, ROOT, SANITIZER, run_cli
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 UNIT = ROOT / "docs" / "examples" / "systemd" / "stator.service"
@@ -59,6 +59,16 @@ def test_image():
     commands = re.findall(r"^  ([a-z]+) ", run_cli("--help").stdout, re.M)
     assert re.search(r'^HEALTHCHECK .* CMD \["stator", "health"\]$', runtime, re.M)
     assert {"health", "run"} <= set(commands)
+
+
+def test_installed_parts(tmp_path):
+    """What the program looks for beside itself is installed and copied into the image."""
+    subprocess.run(["cmake", "--install", str(BUILD), "--prefix", str(tmp_path / "usr")],
+                   capture_output=True, check=True)
+    for part in ("bin/stator", "libexec/stator/stator-exec"):
+        assert os.access(tmp_path / "usr" / part, os.X_OK)
+        folder = part.removesuffix("/stator-exec")
+        assert f"COPY --from=build /out/usr/{folder} /usr/{folder}\n" in stages()[1]
 
 
 def test_unit():

@@ -21,6 +21,7 @@ LIBC = set("""assert complex ctype errno fenv float inttypes iso646 limits local
     stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath
     threads time uchar wchar wctype pthread sched semaphore unistd fcntl poll dlfcn sys/types
     sys/time sys/stat sys/mman sys/resource""".split())
+NAMESAKES = {"spawn.h"}  # of libc, and a file of ours that lies beside its readers
 BELOW = {
     "core": {"core"},
     "net": {"core", "net"},
@@ -81,7 +82,7 @@ def check_source(path, form, name):
             return "only runtimes/native, and main.c for its version, include the public header"
         return None
     if form == "<":
-        if Path(name).exists() or (Path(path).parent / name).exists():
+        if name not in NAMESAKES and any((at / name).exists() for at in (Path(), Path(path).parent)):
             return 'a file of ours is included with quotes, as "path/from/the/root.h"'
         return None
     if name in GENERATED:
