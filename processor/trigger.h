@@ -20,6 +20,8 @@ struct st_result;
 struct st_trigger;
 struct st_trigger_config;
 
+enum { ST_TRIGGER_MEMBER_MAX = 128 };
+
 struct st_trigger_kind {
     const char *name;                   /* as events report it: "http", "cron", "kafka-cluster" */
     const char *const *aliases;         /* other values of `kind`, NULL-terminated; may be NULL */
@@ -28,10 +30,11 @@ struct st_trigger_kind {
     size_t attributes_size;
     size_t obj_size; /* of the kind's struct, which begins with struct st_trigger */
 
-    /* Main thread, while configuration is read: what the tables can't say of its attributes, which
-     * `stator check` should tell. On a fault err has what is wrong, and *member the attribute
-     * ("event.headers"), "" where it is none alone. May be NULL. */
-    int (*check)(const struct st_trigger_config *config, const char **member, struct st_error *err);
+    /* Main thread, while configuration is read: what the tables can't say of url and attributes,
+     * and `stator check` should tell. On a fault err has what is wrong, and member where: "url",
+     * "attributes.event.headers", "attributes.cors.allowOrigins[1]". May be NULL. */
+    int (*check)(const struct st_trigger_config *config, char member[ST_TRIGGER_MEMBER_MAX],
+                 struct st_error *err);
 
     /* Main thread; t->config and t->pool are set. Checks what the tables can't. */
     int (*init)(struct st_trigger *t, struct st_error *err);

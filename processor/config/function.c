@@ -1,5 +1,6 @@
 /* function.yaml: the rules that tables can't express, and the struct that comes out. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "processor/config/function_table.h"
@@ -114,10 +115,11 @@ static const struct st_path *trigger_path(struct trigger_path *p, const char *ke
     return &p->member;
 }
 
-/* The field of a table's struct by its path, "event.headers"; NULL: there is none. */
+/* The field of a table's struct by its path, "event.headers" or "names[1]"; NULL: there is none. */
 static const void *field_of(const struct st_option *table, const void *base, const char *path)
 {
-    size_t len = strcspn(path, ".");
+    size_t len = strcspn(path, ".[");
+    const struct st_string_list *list;
 
     for (; table != NULL && table->name != NULL; table++) {
         const char *field = (const char *)base + table->offset;
@@ -126,23 +128,32 @@ static const void *field_of(const struct st_option *table, const void *base, con
             continue;
         if (path[len] == '\0')
             return field;
-        return table->type == ST_OPT_OBJECT ? field_of(table->table, field, path + len + 1) : NULL;
+        if (path[len] == '.' && table->type == ST_OPT_OBJECT)
+            return field_of(table->table, field, path + len + 1);
+        if (path[len] != '[' || table->type != ST_OPT_STRING_LIST)
+            return NULL;
+        list = (const struct st_string_list *)(const void *)field;
+        return &list->items[strtoul(path + len + 1, NULL, 10)];
     }
     return NULL;
 }
 
-/* What the kind itself has to say of attributes that are fine for its table. */
-static void check_attributes(struct st_reader *r, const struct st_raw_trigger *raw)
+/* What the kind itself has to say of values that are fine for its table. */
+static void check_trigger(struct st_reader *r, const struct st_raw_trigger *raw)
 {
+    static const char attributes[] = "attributes.";
     struct st_node place = {.line = raw->c.line, .column = raw->c.column};
-    const char *member = "";
+    char member[ST_TRIGGER_MEMBER_MAX] = "attributes";
+    const void *field = &raw->c.url;
     struct st_error err;
 
-    if (raw->c.kind->check == NULL || raw->c.kind->check(&raw->c, &member, &err) == 0)
+    if (raw->c.kind->check == NULL || raw->c.kind->check(&raw->c, member, &err) == 0)
         return;
-    st_reader_error(r, field_of(raw->c.kind->attributes, raw->c.attributes, member), place,
-                    "spec.triggers.%s.attributes%s%s: %s", raw->key, member[0] != '\0' ? "." : "",
-                    member, err.text);
+    if (strncmp(member, attributes, strlen(attributes)) == 0)
+        field = field_of(raw->c.kind->attributes, raw->c.attributes, member + strlen(attributes));
+    else if (strcmp(member, "url") != 0)
+        field = NULL;
+    st_reader_error(r, field, place, "spec.triggers.%s.%s: %s", raw->key, member, err.text);
 }
 
 static void finish_trigger(struct st_reader *r, struct st_raw_trigger *raw,
@@ -174,7 +185,7 @@ static void finish_trigger(struct st_reader *r, struct st_raw_trigger *raw,
         read_attributes(r, raw->c.kind->attributes, raw->c.kind->attributes_size, raw->attributes,
                         trigger_path(&path, raw->key, "attributes"));
     if (r->diag->errors == errors)
-        check_attributes(r, raw);
+        check_trigger(r, raw);
 }
 
 static bool is_http(const struct st_trigger_kind *kind)

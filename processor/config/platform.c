@@ -4,10 +4,10 @@
 #include "processor/config/function_table.h"
 #include "processor/config/name_template.h"
 #include "processor/config/reader.h"
-#include "processor/config/scalar.h"
 #include "processor/config/schema.h"
 #include "processor/core/log.h"
 #include "processor/net/fetch.h"
+#include "processor/net/listener.h"
 
 struct raw_log_sink {
     const char *key; /* of the map */
@@ -323,32 +323,14 @@ const struct st_option st_platform_table[] = {
 
 /* ---- rules ---- */
 
-/* "HOST:PORT", ":PORT", "[V6]:PORT" or "unix:/path"; names are resolved later, by the listener. */
-static bool is_address(const char *text)
-{
-    const char *colon = strrchr(text, ':');
-    int64_t port;
-
-    if (strncmp(text, "unix:", 5) == 0)
-        return text[5] == '/';
-    if (colon == NULL || st_scalar_int(st_slice_of(colon + 1), &port) != 0)
-        return false;
-    for (const char *p = colon + 1; *p != '\0'; p++) {
-        if (*p < '0' || *p > '9')
-            return false;
-    }
-    return port >= 0 && port <= 65535;
-}
-
 static void check_address(struct st_reader *r, const struct raw_platform *raw,
                           const char *const *field, const char *path)
 {
-    if (is_address(*field))
-        return;
-    st_reader_error(r, field, (struct st_node){.line = 1, .column = 1},
-                    "%s%s: found \"%s\", expected an address and a port, for example "
-                    "\"127.0.0.1:8081\" or \":8081\"",
-                    raw->prefix, path, *field);
+    struct st_error err;
+
+    if (st_listen_check(*field, &err) != ST_OK)
+        st_reader_error(r, field, (struct st_node){.line = 1, .column = 1}, "%s%s: %s", raw->prefix,
+                        path, err.text);
 }
 
 static const struct raw_log_sink *log_sink_named(const struct raw_platform *raw, const char *name)

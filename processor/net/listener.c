@@ -44,8 +44,8 @@ static int split_address(const char *address, char host[256], char port[16], str
     return ST_OK;
 bad:
     return st_error_set(err, ST_ERR_INVALID,
-                        "\"%s\" is no listen address: use \":8080\", \"127.0.0.1:8080\", "
-                        "\"[::1]:8080\" or \"unix:/path\"",
+                        "found \"%s\", expected an address to listen on, for example \":8080\", "
+                        "\"127.0.0.1:8080\", \"[::1]:8080\" or \"unix:/path\"",
                         address);
 }
 
@@ -143,15 +143,25 @@ static bool unix_is_stale(const struct sockaddr_un *addr)
     return stale;
 }
 
+static int check_path(const char *path, struct st_error *err)
+{
+    const struct sockaddr_un *addr;
+
+    if (path[0] != '\0' && strlen(path) < sizeof addr->sun_path)
+        return ST_OK;
+    return st_error_set(err, ST_ERR_INVALID,
+                        "found \"unix:%s\", expected a path of 1 to %zu bytes, for example "
+                        "\"unix:/run/f.sock\"",
+                        path, sizeof addr->sun_path - 1);
+}
+
 static int listen_unix(const char *path, struct st_error *err)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
     int fd, bound, saved;
 
-    if (path[0] == '\0' || strlen(path) >= sizeof addr.sun_path)
-        return st_error_set(err, ST_ERR_INVALID,
-                            "listen on \"unix:%s\": the path must have 1 to %zu bytes", path,
-                            sizeof addr.sun_path - 1);
+    if (check_path(path, err) != ST_OK)
+        return ST_ERR_INVALID;
     memcpy(addr.sun_path, path, strlen(path) + 1);
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
@@ -174,6 +184,15 @@ int st_listen(const char *address, bool is_first, struct st_error *err)
     if (strncmp(address, "unix:", 5) == 0)
         return listen_unix(address + 5, err);
     return listen_tcp(address, is_first, err);
+}
+
+int st_listen_check(const char *address, struct st_error *err)
+{
+    char host[256], port[16];
+
+    if (strncmp(address, "unix:", 5) == 0)
+        return check_path(address + 5, err);
+    return split_address(address, host, port, err);
 }
 
 uint16_t st_listen_port(int fd)

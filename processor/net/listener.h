@@ -33,6 +33,10 @@ struct st_listener {
  * says what and why. */
 int st_listen(const char *address, bool is_first, struct st_error *err) ST_MUST_CHECK;
 
+/* Whether st_listen could take such an address, as far as its text tells: 0, or ST_ERR_INVALID with
+ * *err filled. */
+int st_listen_check(const char *address, struct st_error *err);
+
 /* The port that a socket is bound to; 0 for unix sockets. */
 uint16_t st_listen_port(int fd);
 

@@ -265,18 +265,18 @@ static void test_faults(void **state)
          "\"127.0.0.1:8081\"\n",
          true},
         {"webAdmin: {listenAddress: localhost}\n",
-         "p.yaml:1:27: webAdmin.listenAddress: found \"localhost\", expected an address and a "
-         "port, "
-         "for example \"127.0.0.1:8081\" or \":8081\"\n",
+         "p.yaml:1:27: webAdmin.listenAddress: found \"localhost\", expected an address to listen "
+         "on, for example \":8080\", "
+         "\"127.0.0.1:8080\", \"[::1]:8080\" or \"unix:/path\"\n",
          true},
         {"healthCheck: {listenAddress: ':65536'}\n",
-         "p.yaml:1:30: healthCheck.listenAddress: found \":65536\", expected an address and a "
-         "port, "
-         "for example \"127.0.0.1:8081\" or \":8081\"\n",
+         "p.yaml:1:30: healthCheck.listenAddress: found \":65536\", expected an address to listen "
+         "on, for example \":8080\", "
+         "\"127.0.0.1:8080\", \"[::1]:8080\" or \"unix:/path\"\n",
          true},
         {"healthCheck: {listenAddress: ':0x10'}\n",
-         "p.yaml:1:30: healthCheck.listenAddress: found \":0x10\", expected an address and a port, "
-         "for example \"127.0.0.1:8081\" or \":8081\"\n",
+         "p.yaml:1:30: healthCheck.listenAddress: found \":0x10\", expected an address to listen "
+         "on, for example \":8080\", \"127.0.0.1:8080\", \"[::1]:8080\" or \"unix:/path\"\n",
          true},
         {"logger: {system: [{level: loud, sink: stdout}]}\n",
          "p.yaml:1:27: logger.system[0].level: found \"loud\", expected one of debug, info, warn, "
@@ -289,8 +289,8 @@ static void test_faults(void **state)
          "p.yaml:1:23: metrics.functions[0]: found \"nowhere\", expected a name of metrics.sinks\n",
          true},
         {"metrics: {sinks: {p: {kind: prometheusPull, url: nowhere}}}\n",
-         "p.yaml:1:50: metrics.sinks.p.url: found \"nowhere\", expected an address and a port, for "
-         "example \"127.0.0.1:8081\" or \":8081\"\n",
+         "p.yaml:1:50: metrics.sinks.p.url: found \"nowhere\", expected an address to listen on, "
+         "for example \":8080\", \"127.0.0.1:8080\", \"[::1]:8080\" or \"unix:/path\"\n",
          true},
         {"metrics: {sinks: {p: {kind: appinsights}}}\n",
          "p.yaml:1:29: warning: metrics.sinks.p.kind: \"appinsights\" is not supported by this "

@@ -230,7 +230,8 @@ static void test_embedded_platform(void **state)
         "f.yaml:4:26: PlatformConfig.healthCheck.enabled: found the number 5, expected a "
         "boolean, for example true\n"
         "f.yaml:4:44: PlatformConfig.healthCheck.listenAddress: found \"here\", expected an "
-        "address and a port, for example \"127.0.0.1:8081\" or \":8081\"\n"
+        "address to listen on, for example \":8080\", \"127.0.0.1:8080\", \"[::1]:8080\" or "
+        "\"unix:/path\"\n"
         "f.yaml:5:25: PlatformConfig.metrics.functions[0]: found \"none\", expected a name "
         "of metrics.sinks\n");
 }

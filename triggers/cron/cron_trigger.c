@@ -1,5 +1,6 @@
 #include "triggers/cron/cron_trigger.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "processor/config/config.h"
@@ -99,28 +100,28 @@ static const struct st_option attributes[] = {
 
 /* ---- configuration ---- */
 
-/* What says when: nothing for an interval. *member is the attribute at fault. */
+/* What says when: nothing for an interval. *member is what is at fault. */
 static int parse_schedule(const struct cron_attributes *a, struct st_cron_expression *expression,
                           struct st_cron_zone **zone, const char **member, struct st_error *err)
 {
     const char *name = a->time_zone;
     int code;
 
-    *member = "";
+    *member = "attributes";
     if (a->interval_ns != 0)
         return ST_OK;
     if (a->schedule[0] == '\0')
         return st_error_set(err, ST_ERR_INVALID,
                             "found neither schedule nor interval, expected one of them; an example "
                             "is schedule: \"*/15 9-17 * * MON-FRI\"");
-    *member = "schedule";
+    *member = "attributes.schedule";
     code = st_cron_parse(expression, a->schedule, err);
     if (code != ST_OK)
         return code;
     if (expression->zone[0] != '\0')
         name = expression->zone;
     else
-        *member = "timeZone";
+        *member = "attributes.timeZone";
     return st_cron_zone_open(zone, name, err);
 }
 
@@ -131,8 +132,7 @@ static int read_schedule(struct cron_trigger *ct, struct st_error *err)
     int code = parse_schedule(cron_attributes_of(ct), &ct->expression, &ct->zone, &member, &inner);
 
     if (code != ST_OK)
-        return st_error_set(err, code, "trigger %s: attributes.%s: %s", ct->base.name, member,
-                            inner.text);
+        return st_error_set(err, code, "trigger %s: %s: %s", ct->base.name, member, inner.text);
     return ST_OK;
 }
 
@@ -152,19 +152,22 @@ static int check_headers(const struct st_string_map *map, struct st_error *err)
     return ST_OK;
 }
 
-static int cron_check(const struct st_trigger_config *config, const char **member,
+static int cron_check(const struct st_trigger_config *config, char member[ST_TRIGGER_MEMBER_MAX],
                       struct st_error *err)
 {
     const struct cron_attributes *a = config->attributes;
     struct st_cron_expression expression;
     struct st_cron_zone *zone = NULL;
-    int code = parse_schedule(a, &expression, &zone, member, err);
+    const char *where;
+    int code = parse_schedule(a, &expression, &zone, &where, err);
 
     st_cron_zone_free(zone);
-    if (code != ST_OK)
-        return code;
-    *member = "event.headers";
-    return check_headers(&a->event.headers, err);
+    if (code == ST_OK) {
+        where = "attributes.event.headers";
+        code = check_headers(&a->event.headers, err);
+    }
+    snprintf(member, ST_TRIGGER_MEMBER_MAX, "%s", where);
+    return code;
 }
 
 static int read_headers(struct cron_trigger *ct, struct st_error *err)

@@ -63,7 +63,7 @@ struct http_cors {
     char max_age[24];
 };
 
-/* The items as the value of one header; NULL: an item can't be part of one. */
+/* The items as the value of one header. */
 static char *join(const struct st_string_list *list)
 {
     size_t size = 1;
@@ -76,10 +76,7 @@ static char *join(const struct st_string_list *list)
     *text = '\0';
     for (size_t i = 0; i < list->count; i++)
         p += snprintf(p, size - (size_t)(p - text), "%s%s", i > 0 ? ", " : "", list->items[i]);
-    if (st_http_value_ok(st_slice_of(text)))
-        return text;
-    free(text);
-    return NULL;
+    return text;
 }
 
 static bool contains(const struct st_string_list *list, struct st_slice wanted)
@@ -90,14 +87,66 @@ static bool contains(const struct st_string_list *list, struct st_slice wanted)
     return false;
 }
 
-int http_cors_new(struct http_cors **out, const struct http_cors_options *options,
-                  struct st_error *err)
+/* What browsers send as Origin (RFC 6454 section 7): scheme, host and maybe a port, or null. */
+static bool is_origin(const char *text)
+{
+    const char *host = strstr(text, "://");
+
+    if (strcmp(text, "*") == 0 || strcmp(text, "null") == 0)
+        return true;
+    if (host == NULL || host == text || host[3] == '\0' || host[strcspn(host, "*")] != '\0')
+        return false;
+    return strpbrk(host + 3, "/?#@, \t") == NULL && st_http_value_ok(st_slice_of(text));
+}
+
+static bool is_token(const char *text)
+{
+    return st_http_name_ok(st_slice_of(text));
+}
+
+static int check_list(const struct st_string_list *list, const char *name,
+                      bool (*is_ok)(const char *text), const char *expected, char *member,
+                      struct st_error *err)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        if (is_ok(list->items[i]))
+            continue;
+        snprintf(member, ST_TRIGGER_MEMBER_MAX, "attributes.cors.%s[%zu]", name, i);
+        return st_error_set(err, ST_ERR_INVALID, "found \"%s\", expected %s", list->items[i],
+                            expected);
+    }
+    return ST_OK;
+}
+
+int http_cors_check(const struct http_cors_options *options, char *member, struct st_error *err)
+{
+    static const char header_expected[] = "the name of a header, for example \"Content-Type\"";
+    int code;
+
+    if (!options->enabled)
+        return ST_OK;
+    code = check_list(&options->allow_origins, "allowOrigins", is_origin,
+                      "\"*\" or scheme, host and port as browsers send them, for example "
+                      "\"https://example.com\"",
+                      member, err);
+    if (code == ST_OK)
+        code = check_list(&options->allow_methods, "allowMethods", is_token,
+                          "a method, for example \"GET\"", member, err);
+    if (code == ST_OK)
+        code = check_list(&options->allow_headers, "allowHeaders", is_token, header_expected,
+                          member, err);
+    if (code == ST_OK)
+        code = check_list(&options->expose_headers, "exposeHeaders", is_token, header_expected,
+                          member, err);
+    return code;
+}
+
+struct http_cors *http_cors_new(const struct http_cors_options *options)
 {
     struct http_cors *cors;
 
-    *out = NULL;
     if (!options->enabled)
-        return ST_OK;
+        return NULL;
     cors = calloc(1, sizeof *cors);
     ST_ASSERT(cors != NULL);
     cors->options = options;
@@ -106,13 +155,7 @@ int http_cors_new(struct http_cors **out, const struct http_cors_options *option
     cors->headers = join(&options->allow_headers);
     cors->expose = join(&options->expose_headers);
     snprintf(cors->max_age, sizeof cors->max_age, "%lld", (long long)options->preflight_max_age);
-    if (cors->methods == NULL || cors->headers == NULL || cors->expose == NULL) {
-        http_cors_free(cors);
-        return st_error_set(err, ST_ERR_INVALID,
-                            "cors: an item has a character that no header may have");
-    }
-    *out = cors;
-    return ST_OK;
+    return cors;
 }
 
 void http_cors_free(struct http_cors *cors)

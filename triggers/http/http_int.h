@@ -93,9 +93,14 @@ void http_file_gone(struct http_event *he);
 /* Table of struct http_cors_options. */
 extern const struct st_option http_cors_table[];
 
-/* The rules, *out NULL when they are off. Main thread; constant afterwards, any thread. */
-int http_cors_new(struct http_cors **out, const struct http_cors_options *options,
-                  struct st_error *err) ST_MUST_CHECK;
+/* Whether the rules can be kept. If not, member (of ST_TRIGGER_MEMBER_MAX bytes) gets the place and
+ * *err the reason. */
+int http_cors_check(const struct http_cors_options *options, char *member,
+                    struct st_error *err) ST_MUST_CHECK;
+
+/* The rules, which were checked; NULL when they are off. Main thread; constant afterwards, any
+ * thread. */
+struct http_cors *http_cors_new(const struct http_cors_options *options);
 void http_cors_free(struct http_cors *cors);
 
 /* A request while the rules are on: true when they have answered it (a preflight, or an origin that

@@ -109,19 +109,30 @@ static const struct http_attributes *attributes_of(const struct http_trigger *ht
     return ht->base.attributes;
 }
 
+static const char *url_of(const struct st_trigger_config *config)
+{
+    return config->url != NULL && config->url[0] != '\0' ? config->url : ":8080";
+}
+
+static int http_check(const struct st_trigger_config *config, char member[ST_TRIGGER_MEMBER_MAX],
+                      struct st_error *err)
+{
+    const struct http_attributes *a = config->attributes;
+
+    if (st_listen_check(url_of(config), err) == ST_OK)
+        return http_cors_check(&a->cors, member, err);
+    snprintf(member, ST_TRIGGER_MEMBER_MAX, "url");
+    return ST_ERR_INVALID;
+}
+
 static int http_init(struct st_trigger *t, struct st_error *err)
 {
     struct http_trigger *ht = http_of(t);
-    const char *url =
-        t->config->url != NULL && t->config->url[0] != '\0' ? t->config->url : ":8080";
-    int rc;
 
+    (void)err;
     ht->unix_fd = -1;
-    if ((size_t)snprintf(ht->address, sizeof ht->address, "%s", url) >= sizeof ht->address)
-        return st_error_set(err, ST_ERR_INVALID, "trigger %s: url is too long", t->name);
-    rc = http_cors_new(&ht->cors, &attributes_of(ht)->cors, err);
-    if (rc != ST_OK)
-        return rc;
+    snprintf(ht->address, sizeof ht->address, "%s", url_of(t->config));
+    ht->cors = http_cors_new(&attributes_of(ht)->cors);
     ht->bad = st_trigger_rejected_metric(t, "bad_request");
     ht->big = st_trigger_rejected_metric(t, "too_large");
     ht->late = st_trigger_rejected_metric(t, "request_timeout");
@@ -308,6 +319,7 @@ const struct st_trigger_kind st_trigger_http_kind = {
     .attributes = attributes,
     .attributes_size = sizeof(struct http_attributes),
     .obj_size = sizeof(struct http_trigger),
+    .check = http_check,
     .init = http_init,
     .open = http_open,
     .pause = http_pause,
