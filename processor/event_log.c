@@ -29,6 +29,11 @@ void st_event_log_start(struct st_event *ev, enum st_log_level level)
     ev->log = log;
 }
 
+enum st_log_level st_event_log_level(const struct st_event *ev)
+{
+    return ev->log->level;
+}
+
 void st_event_log_add(struct st_event *ev, enum st_log_level level, const char *text,
                       const struct st_log_var *vars)
 {

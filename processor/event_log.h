@@ -19,6 +19,9 @@ void st_event_log_start(struct st_event *ev, enum st_log_level level);
 void st_event_log_add(struct st_event *ev, enum st_log_level level, const char *text,
                       const struct st_log_var *vars);
 
+/* The least level that is kept; ev->log is not NULL. Any thread that may use the event. */
+enum st_log_level st_event_log_level(const struct st_event *ev);
+
 /* Ends it; returns a JSON array of the records, which lives as long as the event, or nothing (len
  * 0) where that has too many bytes. Again: the same. Home loop; a handler may still run. */
 struct st_slice st_event_log_close(struct st_event *ev);

@@ -79,6 +79,19 @@ bool st_http_has_token(struct st_slice value, const char *token);
 /* Reason phrase of RFC 9110 and friends; "" for a status without one. */
 struct st_slice st_http_reason(unsigned status);
 
+/* Headers that the server writes itself, or that are about one connection only (RFC 9110 section
+ * 7.6.1), and Content-Type, which has a place of its own: handlers don't set them. */
+static inline bool st_header_is_ours(uint8_t id)
+{
+    const uint32_t ours = 1u << ST_HDR_CONTENT_TYPE | 1u << ST_HDR_CONTENT_LENGTH |
+                          1u << ST_HDR_TRANSFER_ENCODING | 1u << ST_HDR_CONNECTION |
+                          1u << ST_HDR_KEEP_ALIVE | 1u << ST_HDR_PROXY_CONNECTION |
+                          1u << ST_HDR_TE | 1u << ST_HDR_TRAILER | 1u << ST_HDR_UPGRADE |
+                          1u << ST_HDR_DATE | 1u << ST_HDR_SERVER;
+
+    return (ours >> id & 1u) != 0;
+}
+
 /* True for what belongs to a header name / a header value (RFC 9110 section 5.1 and 5.5: no CR, LF,
  * NUL). */
 bool st_http_name_ok(struct st_slice name);

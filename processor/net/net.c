@@ -80,17 +80,17 @@ static void body_region_release(struct st_region *r)
 {
     struct body_region *b = ST_CONTAINER_OF(r, struct body_region, region);
 
-    atomic_fetch_sub_explicit(&b->budget->used, r->size, memory_order_relaxed);
+    st_body_budget_give(b->budget, r->size);
     free(b);
 }
 
-static bool budget_take(struct st_body_budget *b, size_t n)
+bool st_body_budget_take(struct st_body_budget *b, size_t n)
 {
     uint64_t used = atomic_fetch_add_explicit(&b->used, n, memory_order_relaxed);
 
     if (used <= b->limit && n <= b->limit - used)
         return true;
-    atomic_fetch_sub_explicit(&b->used, n, memory_order_relaxed);
+    st_body_budget_give(b, n);
     return false;
 }
 
@@ -103,7 +103,7 @@ static struct body_region *body_region_alloc(struct body_region *b, struct st_bo
     if (size <= SIZE_MAX - sizeof *b)
         next = st_try_realloc(b, sizeof *b + size);
     if (next == NULL) {
-        atomic_fetch_sub_explicit(&budget->used, n, memory_order_relaxed);
+        st_body_budget_give(budget, n);
         return NULL;
     }
     next->region.base = (char *)(next + 1);
@@ -115,7 +115,7 @@ struct st_region *st_body_region_try_new(struct st_body_budget *budget, size_t s
 {
     struct body_region *b;
 
-    if (!budget_take(budget, size))
+    if (!st_body_budget_take(budget, size))
         return NULL;
     b = body_region_alloc(NULL, budget, size, size);
     if (b == NULL)
@@ -132,7 +132,7 @@ struct st_region *st_body_region_try_grow(struct st_region *r, size_t size)
     size_t more = size - r->size;
 
     ST_ASSERT(size >= r->size && st_region_is_sole(r));
-    if (!budget_take(b->budget, more))
+    if (!st_body_budget_take(b->budget, more))
         return NULL;
     b = body_region_alloc(b, b->budget, size, more);
     return b != NULL ? &b->region : NULL;

@@ -68,6 +68,15 @@ static inline struct st_slice st_net_prefix(struct st_net *net)
     return (struct st_slice){net->prefix, net->prefix_len};
 }
 
+/* Charges n bytes; false: the budget is used up. Any thread. */
+bool st_body_budget_take(struct st_body_budget *budget, size_t n) ST_MUST_CHECK;
+
+/* Gives n charged bytes back. Any thread. */
+static inline void st_body_budget_give(struct st_body_budget *budget, size_t n)
+{
+    atomic_fetch_sub_explicit(&budget->used, n, memory_order_relaxed);
+}
+
 /* A region of size bytes, one reference, charged to the budget until its last reference is gone;
  * NULL when the budget is used up or memory is out. Any thread. */
 struct st_region *st_body_region_try_new(struct st_body_budget *budget, size_t size);

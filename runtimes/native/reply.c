@@ -90,28 +90,6 @@ void st_native_reply_read(struct stator_reply *out, const struct stator_reply *r
     out->size = sizeof *out;
 }
 
-/* Headers that the server writes itself, or that are about one connection only (RFC 9110 section
- * 7.6.1), and Content-Type, which has a place of its own. */
-static bool is_ours(uint8_t id)
-{
-    switch (id) {
-    case ST_HDR_CONTENT_TYPE:
-    case ST_HDR_CONTENT_LENGTH:
-    case ST_HDR_TRANSFER_ENCODING:
-    case ST_HDR_CONNECTION:
-    case ST_HDR_KEEP_ALIVE:
-    case ST_HDR_PROXY_CONNECTION:
-    case ST_HDR_TE:
-    case ST_HDR_TRAILER:
-    case ST_HDR_UPGRADE:
-    case ST_HDR_DATE:
-    case ST_HDR_SERVER:
-        return true;
-    default:
-        return false;
-    }
-}
-
 /* The text in the arena; false: out of memory. */
 static bool copy(struct st_arena *a, const void *ptr, size_t len, struct st_slice *out)
 {
@@ -145,7 +123,7 @@ copy_headers(struct st_event *ev, const struct stator_reply *reply, struct head 
         const struct stator_header *h = &reply->headers[i];
         uint8_t id = st_header_id_of(h->name.ptr, h->name.len);
 
-        if (is_ours(id) && (id != ST_HDR_CONTENT_TYPE || out->content_type.len != 0))
+        if (st_header_is_ours(id) && (id != ST_HDR_CONTENT_TYPE || out->content_type.len != 0))
             continue;
         if (!copy(&ev->arena, h->value.ptr, h->value.len, &value))
             return false;

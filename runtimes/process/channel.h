@@ -75,18 +75,26 @@ uint64_t st_channel_commit(struct st_channel *ch);
 
 size_t st_channel_max_record(const struct st_channel *ch);
 
-/* Copies a body into the pool to the worker and fills *ref. ST_ERR_AGAIN: the pool is full just
- * now, room() will be called when something was freed; ST_ERR_LIMIT: larger than the pool, or there
- * is no pool (socket). Frees with st_channel_free_body. */
+/* Copies a body, which is not empty, into the pool to the worker and fills *ref. ST_ERR_AGAIN: the
+ * pool is full just now, room() will be called when something was freed; ST_ERR_LIMIT: larger than
+ * the pool, or there is no pool (socket); ST_ERR_NOMEM: the budget of bodies is used up;
+ * ST_ERR_CLOSED: the channel is broken. Frees with st_channel_free_body, or st_channel_close. */
 int st_channel_put_body(struct st_channel *ch, struct st_slice body,
                         struct st_wire_ref *ref) ST_MUST_CHECK;
 void st_channel_free_body(struct st_channel *ch, const struct st_wire_ref *ref);
 
 /* A body of the worker's pool as a buffer: not copied; ACK goes out when the last reference is gone
  * (on any thread), if the channel still lives. The memory outlives the channel as long as needed.
- */
+ * The bytes may change at any time. ST_ERR_INVALID: not of the worker's pool; ST_ERR_NOMEM: the
+ * budget of bodies is used up, and ACK goes out at once. */
 int st_channel_borrow_body(struct st_channel *ch, const struct st_wire_ref *ref,
                            struct st_buf *out) ST_MUST_CHECK;
+
+/* ACK for a body of the worker's pool that nobody wants. */
+void st_channel_return_body(struct st_channel *ch, const struct st_wire_ref *ref);
+
+/* Of st_channel_options. */
+struct st_body_budget *st_channel_bodies(const struct st_channel *ch);
 
 /* True when the worker has begun the record at `place` (of st_channel_commit), or may have. After
  * the worker's death the answer is final. */

@@ -15,8 +15,10 @@ void st_record_event_put(char *at, size_t size, const struct st_event *ev, uint6
 
 /* Fills ev->result (status, outcome, type, headers, body) from a RESULT or the head in a CHUNK with
  * ST_WIRE_HEAD; the worker's owner of the event calls it. Everything is copied into the event's
- * arena, but for a body by reference, which is borrowed. 0, or ST_ERR_INVALID: the worker's fault,
- * *why is static text, and ev->result is as it was. */
+ * arena, but for a body by reference, which is borrowed, and a large one in the record, which gets
+ * a buffer. 0, or ST_ERR_INVALID: the worker's fault, or ST_ERR_NOMEM: no memory, or the budget of
+ * bodies is used up; then *why is static text, ev->result is as it was, and the body was returned.
+ */
 int st_record_result(struct st_channel *ch, const struct st_wire_view *view, struct st_event *ev,
                      const char **why) ST_MUST_CHECK;
 

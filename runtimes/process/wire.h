@@ -45,6 +45,8 @@ enum {
     ST_WIRE_STREAM_WINDOW = 262144 /* bytes of chunks that may be out, until CREDIT */
 };
 
+enum { ST_WIRE_NO_LEVEL = 255 }; /* st_wire_event.log_level: its client asked for nothing */
+
 struct st_wire_record {
     uint32_t size;        /* bytes with everything; a multiple of ST_WIRE_ALIGN */
     uint16_t header_size; /* of this struct and its sections */
