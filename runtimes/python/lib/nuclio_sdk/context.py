@@ -1,0 +1,5 @@
+"""As `nuclio_sdk`."""
+
+from stator.context import Context
+
+__all__ = ["Context"]

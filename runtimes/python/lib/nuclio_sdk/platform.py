@@ -1,0 +1,5 @@
+"""As `nuclio_sdk`."""
+
+from stator.platform import Platform
+
+__all__ = ["Platform"]

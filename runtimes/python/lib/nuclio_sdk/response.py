@@ -1,0 +1,5 @@
+"""As `nuclio_sdk`."""
+
+from stator.response import Response
+
+__all__ = ["Response"]

@@ -1,0 +1,17 @@
+"""Stator for Python handlers.
+
+    def handler(context, event):
+        context.logger.info_with("got it", size=event.size)
+        return "Hello, " + event.body.decode()
+
+A handler needs to import nothing. The classes are here for annotations, and for unit tests, which
+need no processor: see stator.testing.
+"""
+
+from stator.context import Context
+from stator.event import Event, TriggerInfo
+from stator.logger import Logger
+from stator.platform import Platform, QualifiedOffset
+from stator.response import Response
+
+__all__ = ["Context", "Event", "Logger", "Platform", "QualifiedOffset", "Response", "TriggerInfo"]

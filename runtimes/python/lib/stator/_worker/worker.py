@@ -1,0 +1,241 @@
+"""The worker: its start, the handler's context, and what the processor asks for."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from stator import _json
+from stator._worker import wire
+from stator._worker.control import Control
+from stator._worker.events import Source
+from stator.context import Context
+from stator.event import TriggerInfo
+from stator.logger import Logger
+from stator.platform import Platform
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import contextvars
+    from typing import Any, Callable, Optional
+
+    from stator._worker.loading import Handler
+
+_LEVELS = {10: 0, 20: 1, 30: 2, 40: 3}
+_NO = ("no", "false", "disable", "disabled")
+
+
+class Call:
+    """An event, or a batch of them, that the handler has."""
+
+    __slots__ = ("seq", "log_level", "logged", "started_ns", "window", "waiter", "task",
+                 "streaming", "cancelled")
+
+    def __init__(self, seq: int, log_level: int = wire.NO_LOG_LEVEL) -> None:
+        self.seq = seq
+        self.log_level = log_level  # what its client asked for
+        self.logged = False
+        self.started_ns = 0
+        self.window = wire.STREAM_WINDOW
+        self.waiter: Any = None
+        self.task: Any = None
+        self.streaming = False
+        self.cancelled = False
+
+
+class Worker:
+    """What both data planes share.
+
+    handler, context, source    what to call, with what; what its events share
+    max_concurrency, batch      of the configuration
+    loop                        the asyncio loop, or None: init_context() needed none
+    keeps_loop                  there are tasks on it that must go on
+    draining, terminating       what the processor asked for, see on_control()
+    call                        the one that runs, where there is one at a time
+    """
+
+    handler: Handler
+
+    def __init__(self, control: Control) -> None:
+        self.control = control
+        self.call: Optional[Call] = None
+        # Where several run at once: each task's own. Made with the loop.
+        self.calls: Optional[contextvars.ContextVar[Optional[Call]]] = None
+        self.loop: Any = None
+        self.keeps_loop = False
+        self.draining = False
+        self.terminating = False
+        self.forked = False
+        self._drain_asked = False
+        self.pending_callback: Any = None  # a task, where one was a coroutine
+        os.register_at_fork(after_in_child=self._in_child)
+
+    def start(self, shared_memory: bool) -> None:
+        """Says hello, takes the configuration, loads the handler and runs init_context(). Raises
+        loading.LoadError, and SystemExit when the processor is gone."""
+        version = ".".join(map(str, sys.version_info[:3]))
+        self.control.send("hello", protocol=wire.PROTOCOL, language=f"python {version}",
+                          shared_memory=shared_memory)
+        while True:
+            message = self.control.read()
+            if message is None or message[0] == "terminate":
+                raise SystemExit(0)
+            if message[0] == "configure":
+                break
+        self._configure(message[1])
+
+        from stator._worker import loading
+
+        self.handler = loading.load(self.configuration["handler"], self.configuration["code_dir"])
+        if self.handler.init_context is not None:
+            self._init_context(self.handler.init_context)
+
+    def _configure(self, values: dict[str, Any]) -> None:
+        self.configuration = values
+        self.max_concurrency = max(1, values["max_concurrency"])
+        self.batch = values["batch"]
+        self.log_level = values["log_level"]
+        decode = os.environ.get("NUCLIO_PYTHON_DECODE_EVENT_STRINGS", "").lower() not in _NO
+        self.source = Source(
+            [TriggerInfo(one["kind"], one["name"]) for one in values["triggers"]], decode)
+        pool = values["pool"] or {"kind": "", "name": ""}
+        worker_id = str(values["worker"])
+        self.logger = Logger(name=pool["name"], sink=self._log)
+        self.logger.bind(worker_id=worker_id)
+        self.platform = Platform(values["platform"] or "local", values["namespace"] or "default")
+        self.context = Context(self.logger, self.platform, worker_id,
+                               TriggerInfo(pool["kind"], pool["name"]))
+
+    def _init_context(self, init_context: Callable[..., Any]) -> None:
+        from stator._worker import loading
+
+        try:
+            output = init_context(self.context)
+            if hasattr(output, "__await__"):
+                self.run_awaitable(output)
+        except BaseException as exc:
+            from stator._worker.results import exception_text
+
+            place = loading.place_of(exc)
+            raise loading.LoadError(
+                f"{place + ': ' if place else ''}init_context failed: "
+                f"{type(exc).__name__}: {exception_text(exc)}") from exc
+
+    def make_loop(self) -> Any:
+        """The asyncio loop, uvloop's where there is one; not running."""
+        if self.loop is None:
+            import asyncio
+            import contextvars
+
+            try:
+                import uvloop
+
+                self.loop = uvloop.new_event_loop()
+            except ImportError:
+                self.loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(self.loop)
+            self.calls = contextvars.ContextVar("call", default=None)
+        return self.loop
+
+    def run_awaitable(self, awaitable: Any) -> Any:
+        """Awaits it on the loop, which does not run."""
+        import asyncio
+
+        async def wait() -> Any:
+            return await awaitable
+
+        loop = self.make_loop()
+        output = loop.run_until_complete(wait())
+        self.keeps_loop = bool(asyncio.all_tasks(loop))
+        return output
+
+    def send_ready(self, credits: int) -> None:
+        self.control.send("ready", credits=credits, batch=self.batch)
+
+    def warn(self, text: str, **variables: Any) -> None:
+        self.logger.warn_with(text, **variables)
+
+    def report(self, exc: BaseException, trace: str) -> None:
+        """The log message for a handler's exception."""
+        from stator._worker.results import exception_text
+
+        self.logger.error_with("Exception caught in handler", err=exception_text(exc),
+                               traceback=trace)
+
+    # Control messages
+
+    def on_control(self, message: Optional[tuple[str, dict[str, Any]]]) -> None:
+        """What Control.read() gave. Sets draining and terminating; the data plane calls
+        drained() when nothing runs any more."""
+        kind = message[0] if message is not None else "terminate"
+        if kind == "drain" and not self.draining:
+            self.draining = self._drain_asked = True
+            self._call_back(self.platform._drain_callback)
+        elif kind == "resume":
+            self.draining = self._drain_asked = False
+        elif kind == "terminate" and not self.terminating:
+            self.terminating = True
+            if message is not None:
+                self._call_back(self.platform._termination_callback)
+
+    def drained(self) -> None:
+        """Nothing runs; tells the processor, if it asked."""
+        if self._drain_asked:
+            self._drain_asked = False
+            self.control.send("drained")
+
+    def _call_back(self, callback: Optional[Callable[[], Any]]) -> None:
+        if callback is None:
+            return
+        try:
+            output = callback()
+            if hasattr(output, "__await__"):
+                if self.loop is not None and self.loop.is_running():
+                    self.pending_callback = self.loop.create_task(_await(output))
+                else:
+                    self.run_awaitable(output)
+        except BaseException as exc:
+            from stator._worker.results import exception_text
+
+            self.logger.error_with("a callback failed", err=exception_text(exc))
+
+    # Log
+
+    def current(self) -> Optional[Call]:
+        """The call that runs here."""
+        if self.calls is not None:
+            call = self.calls.get()
+            if call is not None:
+                return call
+        return self.call
+
+    def _log(self, level: int, text: str, variables: dict[str, Any]) -> None:
+        number = _LEVELS.get(level, 3)
+        call = self.current()
+        if number < self.log_level and (call is None or number < call.log_level):
+            return
+        more = _json.encode_variables(variables) if variables else ""
+        try:
+            self.control.log(call.seq if call is not None else 0, number, text, more)
+        except OSError:
+            return  # the processor is gone, and the worker soon
+        if call is not None:
+            call.logged = True
+
+    # Processes that a handler forks
+
+    def _in_child(self) -> None:
+        self.forked = True
+
+    def leave_if_forked(self, status: int = 0) -> None:
+        """Ends a process that a handler forked and that came back out of it: the answer is the
+        parent's."""
+        if self.forked:
+            try:
+                sys.stdout.flush()
+            finally:
+                os._exit(status)
+
+
+async def _await(awaitable: Any) -> Any:
+    return await awaitable

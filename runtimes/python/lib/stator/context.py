@@ -1,0 +1,66 @@
+"""Context: what a handler has for its whole life."""
+
+from __future__ import annotations
+
+from stator.logger import Logger
+from stator.platform import Platform
+from stator.response import Response
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Optional, Type
+
+    from stator.event import TriggerInfo
+
+
+class UserData:
+    """A place for a handler's own attributes."""
+
+
+class Context:
+    """Given to `init_context(context)` once and to the handler with each event.
+
+    logger          Logger
+    platform        Platform: call_function(), callbacks
+    user_data       attributes of your own, for instance a model that init_context() loads
+    Response        the class
+    worker_id       text, "0" for a function's first worker
+    trigger         TriggerInfo of the trigger that the worker belongs to; trigger_name is its name
+    """
+
+    platform: Platform
+    user_data: Any
+    Response: Type[Response]
+    worker_id: Optional[str]
+    trigger: Optional[TriggerInfo]
+    trigger_name: Optional[str]
+
+    def __init__(self, logger: Optional[Logger] = None, platform: Optional[Platform] = None,
+                 worker_id: Optional[str] = None, trigger: Optional[TriggerInfo] = None,
+                 logger_per_async_task: bool = False) -> None:
+        self._shared_logger = Logger() if logger is None else logger
+        self._task_logger: Any = None
+        if logger_per_async_task:
+            import contextvars
+
+            self._task_logger = contextvars.ContextVar("logger", default=None)
+        self.platform = platform or Platform("test")
+        self.user_data = UserData()
+        self.Response = Response
+        self.worker_id = worker_id
+        self.trigger = trigger
+        self.trigger_name = trigger.name if trigger is not None else None
+
+    @property
+    def logger(self) -> Logger:
+        """The logger. With logger_per_async_task, one that a task has set is the task's alone."""
+        if self._task_logger is not None:
+            return self._task_logger.get() or self._shared_logger
+        return self._shared_logger
+
+    @logger.setter
+    def logger(self, logger: Logger) -> None:
+        if self._task_logger is not None:
+            self._task_logger.set(logger)
+        else:
+            self._shared_logger = logger
