@@ -160,7 +160,7 @@ static void accepted(struct st_listener *l, int fd, const struct st_peer *peer)
 
     st_http1_accept(&e->server, fd, peer);
     if (e->server.conns.open >= e->server.conns.max)
-        st_listener_pause(l);
+        st_listener_pause(l, ST_PAUSE_FULL);
 }
 
 static void connection_closed(struct st_http_server *server)
@@ -168,8 +168,8 @@ static void connection_closed(struct st_http_server *server)
     struct admin_endpoint *e = ST_CONTAINER_OF(server, struct admin_endpoint, server);
 
     st_listener_fd_freed(&e->listener);
-    if (server->conns.open < server->conns.max && !e->listener.starved)
-        st_listener_resume(&e->listener);
+    if (server->conns.open < server->conns.max)
+        st_listener_resume(&e->listener, ST_PAUSE_FULL);
 }
 
 /* The socket, on another port when a default one is taken. */

@@ -250,8 +250,7 @@ static void out_of_descriptors(struct st_listener *l)
         close(fd);
     }
     l->net->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    st_listener_pause(l);
-    l->starved = true;
+    st_listener_pause(l, ST_PAUSE_STARVED);
     st_loop_timer_arm(l->net->loop, &l->retry, STARVED_RETRY_MS * ST_MSEC);
 }
 
@@ -288,7 +287,7 @@ static void listener_readable(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    for (int i = 0; i < ACCEPT_BATCH && !l->paused && l->fd >= 0; i++)
+    for (int i = 0; i < ACCEPT_BATCH && l->paused == 0 && l->fd >= 0; i++)
         if (!accept_one(l))
             break;
 }
@@ -302,35 +301,33 @@ void st_listener_open(struct st_listener *l, struct st_net *net, int fd, st_acce
     l->is_unix = st_listen_port(fd) == 0;
     l->accept = accept;
     l->arg = arg;
-    l->paused = true;
     st_timer_init(&l->retry, retry_accept);
     event_assign(&l->event, net->loop->base, fd, EV_READ | EV_PERSIST, listener_readable, l);
-    st_listener_resume(l);
+    ST_ASSERT(event_add(&l->event, NULL) == 0);
 }
 
-void st_listener_pause(struct st_listener *l)
+void st_listener_pause(struct st_listener *l, enum st_listener_pause why)
 {
-    l->starved = false;
-    if (!l->paused) {
-        l->paused = true;
+    if (l->paused == 0)
         event_del(&l->event);
-    }
+    l->paused |= why;
 }
 
-void st_listener_resume(struct st_listener *l)
+void st_listener_resume(struct st_listener *l, enum st_listener_pause why)
 {
-    if (l->paused && l->fd >= 0) {
-        l->paused = l->starved = false;
+    if ((l->paused & why) == 0 || l->fd < 0)
+        return;
+    l->paused &= ~(unsigned)why;
+    if (l->paused == 0)
         ST_ASSERT(event_add(&l->event, NULL) == 0);
-    }
 }
 
 void st_listener_fd_freed(struct st_listener *l)
 {
-    if (st_unlikely(l->starved)) {
+    if (st_unlikely((l->paused & ST_PAUSE_STARVED) != 0)) {
         if (l->net->spare_fd < 0)
             l->net->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-        st_listener_resume(l);
+        st_listener_resume(l, ST_PAUSE_STARVED);
     }
 }
 
@@ -345,7 +342,7 @@ void st_listener_close(struct st_listener *l)
 {
     if (l->fd < 0)
         return;
-    st_listener_pause(l);
+    st_listener_pause(l, ST_PAUSE_OWNER);
     st_loop_timer_cancel(l->net->loop, &l->retry);
     close(l->fd);
     l->fd = -1;

@@ -15,13 +15,19 @@ struct st_peer;
 /* A new connection; the callee owns the non-blocking fd. */
 typedef void st_accept_fn(struct st_listener *l, int fd, const struct st_peer *peer);
 
+/* Why a listener does not accept; each reason ends by itself. */
+enum st_listener_pause {
+    ST_PAUSE_OWNER = 1,  /* the owner wants no more for now */
+    ST_PAUSE_FULL = 2,   /* it has as many connections as it may */
+    ST_PAUSE_STARVED = 4 /* EMFILE: until st_listener_fd_freed, or a try by the timer */
+};
+
 struct st_listener {
     struct st_net *net;
     struct event event;
     int fd;
     bool is_unix;
-    bool paused;  /* by st_listener_pause, or at EMFILE */
-    bool starved; /* paused at EMFILE: st_listener_fd_freed or the timer go on */
+    unsigned paused; /* enum st_listener_pause, or'ed; 0: it accepts */
     struct st_timer retry;
     st_accept_fn *accept;
     void *arg;
@@ -43,10 +49,12 @@ uint16_t st_listen_port(int fd);
 /* Accepts on the loop of net; takes over fd. */
 void st_listener_open(struct st_listener *l, struct st_net *net, int fd, st_accept_fn *accept,
                       void *arg);
-void st_listener_pause(struct st_listener *l);
-void st_listener_resume(struct st_listener *l);
 
-/* A descriptor was closed somewhere on this loop: accept again after EMFILE. */
+/* Adds a reason not to accept, or takes it away; any number of times. */
+void st_listener_pause(struct st_listener *l, enum st_listener_pause why);
+void st_listener_resume(struct st_listener *l, enum st_listener_pause why);
+
+/* A descriptor was closed somewhere on this loop: EMFILE is no reason any more. */
 void st_listener_fd_freed(struct st_listener *l);
 
 /* Accepts what has arrived until EAGAIN, then closes (drain). */

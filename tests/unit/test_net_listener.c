@@ -57,7 +57,7 @@ static void on_accept(struct st_listener *l, int fd, const struct st_peer *peer)
     peers[accept_count] = *peer;
     accepted[accept_count++] = fd;
     if (accept_count == stop_after)
-        st_listener_pause(l);
+        st_listener_pause(l, ST_PAUSE_FULL);
 }
 
 static int must_listen(const char *where, bool is_first)
@@ -345,15 +345,41 @@ static void test_pause_and_resume(void **state)
     st_listener_fd_freed(&listener); /* not starved: still paused */
     net_rig_pass(&rig);
     assert_int_equal(accept_count, 2);
-    st_listener_resume(&listener);
-    st_listener_resume(&listener);
+    st_listener_resume(&listener, ST_PAUSE_FULL);
+    st_listener_resume(&listener, ST_PAUSE_FULL);
     net_rig_pass(&rig);
     assert_int_equal(accept_count, 5);
-    st_listener_pause(&listener);
-    st_listener_pause(&listener);
+    st_listener_pause(&listener, ST_PAUSE_FULL);
+    st_listener_pause(&listener, ST_PAUSE_FULL);
     assert_true(connect_unix() >= 0);
     net_rig_pass(&rig);
     assert_int_equal(accept_count, 5);
+    st_listener_resume(&listener, ST_PAUSE_OWNER); /* not its reason */
+    net_rig_pass(&rig);
+    assert_int_equal(accept_count, 5);
+}
+
+/* The owner's pause outlasts others: connections that close, descriptors that become free. */
+static void test_paused_for_two_reasons(void **state)
+{
+    (void)state;
+    open_listener(address);
+    stop_after = 1;
+    for (int i = 0; i < 3; i++)
+        assert_true(connect_unix() >= 0);
+    net_rig_pass(&rig);
+    st_listener_pause(&listener, ST_PAUSE_OWNER);
+    st_listener_fd_freed(&listener);
+    st_listener_resume(&listener, ST_PAUSE_FULL);
+    net_rig_pass(&rig);
+    assert_int_equal(accept_count, 1);
+    st_listener_pause(&listener, ST_PAUSE_FULL);
+    st_listener_resume(&listener, ST_PAUSE_OWNER);
+    net_rig_pass(&rig);
+    assert_int_equal(accept_count, 1);
+    st_listener_resume(&listener, ST_PAUSE_FULL);
+    net_rig_pass(&rig);
+    assert_int_equal(accept_count, 3);
 }
 
 static void test_many_clients(void **state)
@@ -380,12 +406,12 @@ static void test_drain(void **state)
     open_listener(address);
     for (int i = 0; i < 5; i++)
         assert_true(connect_unix() >= 0);
-    st_listener_pause(&listener);
+    st_listener_pause(&listener, ST_PAUSE_OWNER);
     st_listener_drain(&listener);
     assert_int_equal(accept_count, 5);
     assert_int_equal(listener.fd, -1);
     assert_true(connect_unix() < 0);
-    st_listener_resume(&listener); /* harmless */
+    st_listener_resume(&listener, ST_PAUSE_OWNER); /* harmless */
     st_listener_close(&listener);
     net_rig_pass(&rig);
 }
@@ -455,7 +481,7 @@ static void test_out_of_descriptors(void **state)
     net_rig_pass(&rig);
     net_rig_pass(&rig);
     assert_int_equal(accept_count, 0);
-    assert_true(listener.starved);
+    assert_int_equal(listener.paused, ST_PAUSE_STARVED);
     assert_refused(clients[0]); /* one is told, the others wait */
     for (int i = 1; i < 4; i++)
         assert_true(is_waiting(clients[i]));
@@ -463,14 +489,14 @@ static void test_out_of_descriptors(void **state)
     st_listener_fd_freed(&listener);
     net_rig_pass(&rig);
     assert_int_equal(accept_count, 1); /* the next one */
-    assert_true(listener.starved);
+    assert_int_equal(listener.paused, ST_PAUSE_STARVED);
     assert_refused(clients[2]);
     assert_true(is_waiting(clients[3]));
     restore_descriptors();
     st_listener_fd_freed(&listener);
     net_rig_pass(&rig);
     assert_int_equal(accept_count, 2);
-    assert_false(listener.starved);
+    assert_int_equal(listener.paused, 0);
     assert_true(net_rig_net(&rig)->spare_fd >= 0);
 }
 
@@ -490,7 +516,7 @@ static void test_out_of_descriptors_nobody_tells(void **state)
     net_rig_advance(&rig, 1000);
     net_rig_pass(&rig);
     assert_int_equal(accept_count, 1);
-    assert_false(listener.starved);
+    assert_int_equal(listener.paused, 0);
 }
 
 /* Somebody else took the descriptor that the spare one had. */
@@ -505,7 +531,7 @@ static void test_spare_descriptor_lost(void **state)
     net->spare_fd = -1;
     use_up_descriptors();
     net_rig_pass(&rig);
-    assert_true(listener.starved);
+    assert_int_equal(listener.paused, ST_PAUSE_STARVED);
     assert_true(is_waiting(clients[0]));
     restore_descriptors();
     st_listener_fd_freed(&listener);
@@ -523,12 +549,12 @@ static void test_paused_while_starved(void **state)
         assert_true(connect_unix() >= 0);
     use_up_descriptors();
     net_rig_pass(&rig);
-    st_listener_pause(&listener);
+    st_listener_pause(&listener, ST_PAUSE_OWNER);
     restore_descriptors();
     st_listener_fd_freed(&listener);
     net_rig_advance(&rig, 5000);
     assert_int_equal(accept_count, 0);
-    st_listener_resume(&listener);
+    st_listener_resume(&listener, ST_PAUSE_OWNER);
     net_rig_pass(&rig);
     assert_int_equal(accept_count, 1);
 }
@@ -550,6 +576,7 @@ int main(void)
         TEST(test_unix_other_file),
         TEST(test_unix_no_folder),
         TEST(test_pause_and_resume),
+        TEST(test_paused_for_two_reasons),
         TEST(test_many_clients),
         TEST(test_drain),
         TEST(test_out_of_descriptors),

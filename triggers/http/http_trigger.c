@@ -163,7 +163,7 @@ static void accepted(struct st_listener *l, int fd, const struct st_peer *peer)
         ST_LOG_LIMITED(ST_LOG_WARN, "processor.http",
                        "maxConnections is reached: further clients wait until one leaves",
                        ST_KV_UINT("connections", hl->server.conns.open));
-        st_listener_pause(l);
+        st_listener_pause(l, ST_PAUSE_FULL);
     }
 }
 
@@ -180,8 +180,8 @@ static void connection_closed(struct st_http_server *server)
     struct http_loop *hl = ST_CONTAINER_OF(server, struct http_loop, server);
 
     st_listener_fd_freed(&hl->listener);
-    if (hl->server.conns.open < hl->server.conns.max && !hl->listener.starved)
-        st_listener_resume(&hl->listener);
+    if (hl->server.conns.open < hl->server.conns.max)
+        st_listener_resume(&hl->listener, ST_PAUSE_FULL);
     check_drained(hl);
 }
 
@@ -250,12 +250,12 @@ static int http_open(struct st_trigger *t, struct st_loop *loop, struct st_error
 
 static void http_pause(struct st_trigger *t, struct st_loop *loop)
 {
-    st_listener_pause(&http_of(t)->loops[loop->index].listener);
+    st_listener_pause(&http_of(t)->loops[loop->index].listener, ST_PAUSE_OWNER);
 }
 
 static void http_resume(struct st_trigger *t, struct st_loop *loop)
 {
-    st_listener_resume(&http_of(t)->loops[loop->index].listener);
+    st_listener_resume(&http_of(t)->loops[loop->index].listener, ST_PAUSE_OWNER);
 }
 
 static void stop_listening(struct http_loop *hl)
