@@ -28,6 +28,10 @@ static void plain_shutdown(struct st_conn *c)
 
 static void plain_close(struct st_conn *c)
 {
+    const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+
+    if (st_unlikely(c->end_tells && !(c->close_when_sent && c->out.bytes == 0)))
+        setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
     close(c->fd);
 }
 
@@ -216,9 +220,16 @@ static void conn_all_sent(struct st_conn *c)
     c->write_deadline_ns = 0;
 }
 
+static bool conn_has_unread(const struct st_conn *c)
+{
+    int n;
+
+    return ioctl(c->fd, FIONREAD, &n) == 0 && n > 0;
+}
+
 static void conn_finish(struct st_conn *c)
 {
-    if (!c->linger || c->eof) {
+    if (c->eof || (!c->linger && !conn_has_unread(c))) {
         st_conn_close(c);
         return;
     }

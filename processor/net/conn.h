@@ -58,9 +58,10 @@ struct st_conn {
     size_t lingered; /* bytes dropped */
     struct st_flush flush;
     struct st_garbage garbage;
-    bool reading; /* read_event is added */
-    bool writing; /* write_event is added */
-    bool eof;     /* the peer sent FIN */
+    bool reading;   /* read_event is added */
+    bool writing;   /* write_event is added */
+    bool eof;       /* the peer sent FIN */
+    bool end_tells; /* the end says that all was sent: any other end must be a reset */
     bool close_when_sent;
     bool linger; /* then, before closing, read and drop what the peer still sends */
     bool lingering;
@@ -101,11 +102,12 @@ static inline void st_conn_set_deadline(struct st_conn *c, uint64_t at_ns)
 }
 
 /* Closes after all output has left, or at once when there is none. proto->data is not called any
- * more. linger: the peer may still be sending (a refused body), and a close with unread bytes would
- * become a reset that destroys the reply; so they are read and dropped, up to 2 s and 1 MiB. */
+ * more. A close with unread bytes would become a reset that destroys the reply; so they are read
+ * and dropped, up to 2 s and 1 MiB, where there are any then. linger: also where there are none
+ * yet, because the peer is still sending (a refused body). */
 void st_conn_close_when_sent(struct st_conn *c, bool linger);
 
-/* Closes now; proto->closed is called before this returns. */
+/* Closes now; proto->closed is called before this returns. Where end_tells is set and not all was
+ * sent, the peer gets a reset and may lose what is on its way; unix sockets know none. */
 void st_conn_close(struct st_conn *c);
-
 #endif

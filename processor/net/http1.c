@@ -131,12 +131,6 @@ static bool is_over(const struct st_http1 *h)
     return h->server->close_idle && h->served && h->cur == NULL && h->carry == NULL;
 }
 
-/* The client has sent, or may have, what will not be answered. */
-static bool may_have_unread(const struct st_http1 *h)
-{
-    return h->discarded > 0 || h->backlogged;
-}
-
 /* What may follow from a reply, a read or a drained output. */
 static void settle(struct st_http1 *h)
 {
@@ -156,7 +150,7 @@ static void settle(struct st_http1 *h)
             st_conn_send_later(c);
         }
         if (h->stop_parsing || is_over(h)) {
-            st_conn_close_when_sent(c, may_have_unread(h));
+            st_conn_close_when_sent(c, h->discarded > 0);
             return;
         }
     }
@@ -224,7 +218,7 @@ static void close_session(struct st_http1 *h)
 {
     h->stop_parsing = true;
     abandon_pipeline(h);
-    st_conn_close_when_sent(&h->conn, may_have_unread(h));
+    st_conn_close_when_sent(&h->conn, h->discarded > 0);
 }
 
 /* The peer must notice that the reply is not whole; what was written is still its own. */
@@ -330,6 +324,8 @@ static void http1_stream_head(struct st_exchange *x, const struct st_http_respon
         framing = ST_FRAME_LENGTH;
     }
     x->chunked = x->version == 11 && !x->is_head;
+    if (!x->chunked && !x->is_head)
+        h->conn.end_tells = true;
     if (x->version == 10 || r->close)
         x->keep_alive = false;
     q = output_of(h, x);
@@ -448,8 +444,26 @@ static void keep_head(struct st_http1 *h, const char *end)
     }
 }
 
-/* A body is not whole: head and body leave the read buffer. Bytes of it that have no place to go
- * are a reason to refuse; otherwise there is time to wait for memory. */
+/* There is no memory for the body of h->cur: nothing more is read for a while. What came of it with
+ * its head, a read at most, waits beside the budget. */
+static void starve(struct st_http1 *h, bool in_place)
+{
+    struct st_net *net = h->server->net;
+    struct st_exchange *x = h->cur;
+
+    if (in_place) {
+        keep(h, x->body.ptr, x->body.len, x->body.len);
+        x->body.ptr = h->carry;
+    }
+    h->starved = true;
+    h->starved_since_ns = st_loop_now(net->loop);
+    TAILQ_INSERT_TAIL(&net->starved, h, starved_link);
+    if (!st_timer_armed(&net->starve_timer))
+        st_loop_timer_arm(net->loop, &net->starve_timer, STARVE_RETRY_MS * ST_MSEC);
+    st_conn_pause(&h->conn);
+}
+
+/* A body is not whole: head and body leave the read buffer. */
 static void keep_body(struct st_http1 *h)
 {
     struct st_exchange *x = h->cur;
@@ -457,20 +471,8 @@ static void keep_body(struct st_http1 *h)
 
     if (!x->detached)
         h->server->handler->detach(x);
-    if (st_http1_reserve_body(h))
-        return;
-    if (in_place) {
-        h->reject = 503;
-        h->stop_parsing = true;
-    } else {
-        h->starved = true;
-        h->starved_since_ns = st_loop_now(h->server->net->loop);
-        TAILQ_INSERT_TAIL(&h->server->net->starved, h, starved_link);
-        if (!st_timer_armed(&h->server->net->starve_timer))
-            st_loop_timer_arm(h->server->net->loop, &h->server->net->starve_timer,
-                              STARVE_RETRY_MS * ST_MSEC);
-        st_conn_pause(&h->conn);
-    }
+    if (!st_http1_reserve_body(h))
+        starve(h, in_place);
 }
 
 static void http1_parse_on(struct st_http1 *h, char *data, size_t n)
@@ -609,9 +611,12 @@ void st_http1_accept(struct st_http_server *server, int fd, const struct st_peer
     st_conn_set_deadline(&h->conn, st_loop_now(server->net->loop) + server->idle_timeout_ns);
 }
 
-/* The body of h->cur got its memory. */
+/* The body of h->cur got its memory, and what there was of it is there. */
 static void starve_over(struct st_http1 *h)
 {
+    free(h->carry);
+    h->carry = NULL;
+    h->carry_len = h->carry_parsed = 0;
     starve_end(h);
     st_conn_resume(&h->conn);
     set_deadline(h);

@@ -240,17 +240,25 @@ def upload(stack: ExitStack, s, length: int, sent: int) -> Connection:
 
 @pytest.mark.parametrize("handler", ["echo", "echo_blocking"])
 def test_body_memory(start, handler):
-    """When it is used up new bodies are refused; it is there again when the others are gone."""
+    """When it is used up new bodies wait, and are refused in the end; it is there again when the
+    others are gone."""
     s = start(handler, own={"bodyMemory": 1_000_000})
     with ExitStack() as stack:
         held = [upload(stack, s, 60_000, 59_999) for _ in range(16)]
         s.wait_metric(960_000, "stator_body_memory_bytes")
+        late = upload(stack, s, 60_000, 100)  # with its head: these bytes wait, too
+        assert late.is_quiet(0.3)
+        held[1].send(b"x")
+        assert len(held[1].read_response().body) == 60_000
+        s.wait_metric(960_000, "stator_body_memory_bytes")
         answer = upload(stack, s, 60_000, 100).read_response()
+        late.send(b"x" * 59_900)
+        assert late.read_response().body == b"x" * 60_000
         assert (answer.status, answer.body, answer.closes) == (503, b"Service Unavailable", True)
         assert s.get().status == 200  # without a body
         held[0].send(b"x")
         assert len(held[0].read_response().body) == 60_000
-        s.wait_metric(900_000, "stator_body_memory_bytes")
+        s.wait_metric(840_000, "stator_body_memory_bytes")
         held[0].send(build_request("POST", headers=[("Content-Length", "60000")]) + b"y" * 60_000)
         assert held[0].read_response().body == b"y" * 60_000
     s.wait_metric(0, "stator_body_memory_bytes")

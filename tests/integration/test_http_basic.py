@@ -60,6 +60,19 @@ def test_empty_reply_has_length_0_and_no_type(shared):
     assert answer.header("Content-Type") is None
 
 
+def test_end_of_a_stream_to_1_0(shared):
+    """It ends with the connection: well, or by a reset where something is missing."""
+    s = shared("stream")
+    with s.connect() as c:
+        c.send(build_request("GET", "/?64", version="1.0"))
+        assert len(c.read_to_end().partition(b"\r\n\r\n")[2]) == 64 * 1024
+    with s.connect() as c:
+        c.send(build_request("GET", "/?cut", version="1.0"))
+        with pytest.raises(ConnectionResetError):
+            while c.socket.recv(4096):
+                pass
+
+
 # Requests as the handler sees them
 
 def test_headers_arrive_in_order_with_repeats(shared):

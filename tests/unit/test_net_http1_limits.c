@@ -329,14 +329,57 @@ static void test_memory_wait_ends(void **state)
     free_memory();
 }
 
-/* Bytes of the body lie in the read buffer and have no place to go. */
-static void test_memory_refused_at_once(void **state)
+/* Bytes of the body came with its head: they wait, too, as they are. */
+static void test_memory_wait_with_bytes(void **state)
+{
+    static const char begin[] = CHUNKED "3\r\nabc\r\n2\r\nde\r\n4\r\nfg";
+
+    (void)state;
+    rig.on_request = h1_keep;
+    use_up_memory(0);
+    h1_connect(&rig);
+    h1_send(&rig, input, post(5000, 1000));
+    advance_in_steps(4500);
+    assert_int_equal(rig.client.len, 0);
+    free_memory();
+    advance_in_steps(100);
+    h1_send(&rig, input + post(5000, 4000) - 4000, 4000);
+    assert_int_equal(rig.all[0]->x.body.len, 5000);
+    for (size_t i = 0; i < 5000; i++)
+        assert_int_equal(rig.all[0]->x.body.ptr[i], 'b');
+    h1_ok(&rig, 0, "ok");
+    assert_string_equal(h1_replies(&rig, NULL), OK_REPLY);
+    /* Chunks, and another request behind them. */
+    use_up_memory(0);
+    h1_send_text(&rig, begin);
+    advance_in_steps(1000);
+    free_memory();
+    advance_in_steps(100);
+    h1_send_text(&rig, "hi\r\n0\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_int_equal(rig.count, 3);
+    assert_int_equal(rig.all[1]->x.body.len, 9);
+    assert_memory_equal(rig.all[1]->x.body.ptr, "abcdefghi", 9);
+    h1_ok(&rig, 1, "ok");
+    h1_ok(&rig, 2, "ok");
+    assert_string_equal(h1_replies(&rig, NULL), OK_REPLY OK_REPLY OK_REPLY);
+}
+
+static void test_memory_wait_with_bytes_ends(void **state)
 {
     (void)state;
     use_up_memory(4999);
     h1_connect(&rig);
     h1_send(&rig, input, post(5000, 10));
+    advance_in_steps(4900);
+    assert_int_equal(rig.client.len, 0);
+    advance_in_steps(300);
     assert_string_equal(h1_replies(&rig, NULL), h1_refusal(503));
+    assert_true(rig.client.eof);
+    assert_int_equal(rig.dropped, 1);
+    h1_connect(&rig); /* and a client that leaves meanwhile */
+    h1_send(&rig, input, post(5000, 10));
+    st_http_server_close(&rig.server);
+    assert_int_equal(rig.dropped, 2);
     free_memory();
 }
 
@@ -559,7 +602,8 @@ int main(void)
         TEST(test_body_memory),
         TEST(test_memory_wait),
         TEST(test_memory_wait_ends),
-        TEST(test_memory_refused_at_once),
+        TEST(test_memory_wait_with_bytes),
+        TEST(test_memory_wait_with_bytes_ends),
         TEST(test_memory_not_needed),
         TEST(test_memory_wait_to_grow),
         TEST(test_memory_wait_client_leaves),
