@@ -221,12 +221,17 @@ static void now_ready(struct st_processor *p)
 static void open_done(struct st_loop_task *task)
 {
     struct st_processor *p = task->p;
+    struct st_error err;
 
     if (task->error.code != ST_OK)
         fail_start(p, task->error.text);
     else if (++p->opened < p->loop_count)
         task_start(p, &p->tasks[p->opened], p->opened, run_open, open_done);
-    else if (st_processor_phase(p) == ST_PHASE_STARTING)
+    else if (st_processor_phase(p) != ST_PHASE_STARTING)
+        return;
+    else if (st_admin_open_http(p->admin, &err) != ST_OK)
+        fail_start(p, err.text);
+    else
         now_ready(p);
 }
 

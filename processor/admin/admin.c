@@ -11,9 +11,11 @@
 enum { ADMIN_CONNECTIONS = 256, KEEP_EXCHANGES = 16 };
 
 struct st_admin_route {
-    const char *path; /* ends with a slash: what lies below it, too */
+    const char *path;
     void (*get)(struct admin_exchange *ax);
     void (*put)(struct admin_exchange *ax); /* NULL: other methods than GET are refused */
+    bool begins;                            /* all paths that begin so */
+    bool any_method;                        /* is answered as GET */
 };
 
 static struct admin_exchange *of_exchange(struct st_exchange *x)
@@ -90,24 +92,34 @@ static void answer_metrics(struct admin_exchange *ax)
     free(text);
 }
 
-static const struct st_admin_route health_routes[] = {
-    {"/live", st_admin_live, NULL}, {"/ready", st_admin_ready, NULL}, {NULL, NULL, NULL}};
+static void answer_ok(struct admin_exchange *ax)
+{
+    st_admin_answer_empty(ax, 200);
+}
 
-static const struct st_admin_route metrics_routes[] = {{"/metrics", answer_metrics, NULL},
-                                                       {NULL, NULL, NULL}};
+static const struct st_admin_route health_routes[] = {{.path = "/live", .get = st_admin_live},
+                                                      {.path = "/ready", .get = st_admin_ready},
+                                                      {.path = NULL}};
+
+static const struct st_admin_route metrics_routes[] = {{.path = "/metrics", .get = answer_metrics},
+                                                       {.path = NULL}};
 
 static const struct st_admin_route web_routes[] = {
-    {"/triggers", st_admin_triggers, NULL},
-    {"/triggers/", st_admin_triggers, NULL},
-    {"/status", st_admin_status, NULL},
-    {"/logger/level", st_admin_level_get, st_admin_level_put},
-    {NULL, NULL, NULL}};
+    {.path = "/triggers", .get = st_admin_triggers},
+    {.path = "/triggers/", .get = st_admin_triggers, .begins = true},
+    {.path = "/status", .get = st_admin_status},
+    {.path = "/logger/level", .get = st_admin_level_get, .put = st_admin_level_put},
+    {.path = NULL}};
+
+static const struct st_admin_route bare_http_routes[] = {
+    {.path = "/__internal/health", .get = answer_ok, .begins = true, .any_method = true},
+    {.path = NULL}};
 
 static bool route_fits(const struct st_admin_route *r, struct st_slice path)
 {
     size_t n = strlen(r->path);
 
-    if (r->path[n - 1] == '/')
+    if (r->begins)
         return path.len >= n && memcmp(path.ptr, r->path, n) == 0;
     return st_slice_eq(path, st_slice_of(r->path));
 }
@@ -128,7 +140,7 @@ static void on_request(struct st_exchange *x)
         r++;
     if (r->path == NULL)
         st_admin_answer_empty(ax, 404);
-    else if (st_slice_eq(x->method, ST_SLICE("GET")))
+    else if (r->any_method || st_slice_eq(x->method, ST_SLICE("GET")))
         r->get(ax);
     else if (r->put != NULL && st_slice_eq(x->method, ST_SLICE("PUT")))
         r->put(ax);
@@ -231,6 +243,7 @@ int st_admin_open(struct st_admin **out, struct st_processor *p, struct st_error
     a->health.routes = health_routes;
     a->metrics.routes = metrics_routes;
     a->web.routes = web_routes;
+    a->bare_http.routes = bare_http_routes;
     TAILQ_INIT(&a->live_waiters);
     st_slab_init(&a->exchanges, "admin exchanges", sizeof(struct admin_exchange), KEEP_EXCHANGES);
     a->signs = calloc(p->loop_count, sizeof *a->signs);
@@ -243,6 +256,18 @@ int st_admin_open(struct st_admin **out, struct st_processor *p, struct st_error
         code = endpoint_open(a, &a->metrics, &c->metrics, "metrics", err);
     if (code == ST_OK)
         code = endpoint_open(a, &a->web, &c->web_admin, "webAdmin", err);
+    return code;
+}
+
+int st_admin_open_http(struct st_admin *a, struct st_error *err)
+{
+    const struct st_endpoint_config *c = &a->p->config->platform.bare_http;
+    int code = endpoint_open(a, &a->bare_http, c, "http", err);
+
+    if (code == ST_OK && c->enabled)
+        ST_LOG(ST_LOG_INFO, "processor.admin",
+               "There is no http trigger: its port answers the health path alone",
+               ST_KV_UINT("port", st_listen_port(a->bare_http.listener.fd)));
     return code;
 }
 
@@ -262,6 +287,7 @@ void st_admin_close(struct st_admin *a)
     endpoint_close(&a->health);
     endpoint_close(&a->metrics);
     endpoint_close(&a->web);
+    endpoint_close(&a->bare_http);
     /* Closed sessions are freed at the end of a pass; the loop makes one more. */
     st_loop_settle(&a->p->main_loop);
     st_slab_close(&a->exchanges);

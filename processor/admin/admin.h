@@ -14,6 +14,10 @@ struct st_processor;
 int st_admin_open(struct st_admin **out, struct st_processor *p,
                   struct st_error *err) ST_MUST_CHECK;
 
+/* With neither an http trigger nor a default one: listens in its place and answers the health path
+ * alone. When everything is ready; main loop. */
+int st_admin_open_http(struct st_admin *a, struct st_error *err) ST_MUST_CHECK;
+
 /* After the main loop has ended. NULL is ignored. */
 void st_admin_close(struct st_admin *a);
 

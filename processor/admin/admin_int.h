@@ -31,7 +31,7 @@ struct admin_sign {
 
 struct st_admin {
     struct st_processor *p;
-    struct admin_endpoint health, metrics, web;
+    struct admin_endpoint health, metrics, web, bare_http;
     struct admin_sign *signs;                  /* one a loop */
     TAILQ_HEAD(, admin_exchange) live_waiters; /* /live requests, oldest first */
     struct st_slab exchanges;

@@ -79,7 +79,8 @@ struct st_metric_push_config {
 
 struct st_platform_config {
     struct st_endpoint_config web_admin, health, metrics;
-    const char *metric_instance; /* a name template; "": from the environment */
+    struct st_endpoint_config bare_http; /* the health path alone, in place of an http trigger */
+    const char *metric_instance;         /* a name template; "": from the environment */
     struct st_metric_push_config *pushes;
     size_t push_count;
     struct st_log_sink log_system, log_functions;

@@ -288,11 +288,16 @@ static int load_function(struct load *l)
 
 /* ---- the platform ---- */
 
+/* Nuclio's paths are read: ports are what probes and scrapers know. */
+static bool in_container(const struct load *l)
+{
+    return l->args->target == NULL && l->args->config == NULL;
+}
+
 static int load_platform(struct load *l)
 {
     struct st_platform_config *p = &l->out->platform;
     const char *file = l->args->platform_config;
-    bool in_container = l->args->target == NULL && l->args->config == NULL;
     struct st_document doc;
     int rc;
 
@@ -301,7 +306,8 @@ static int load_platform(struct load *l)
         if (access(file, F_OK) != 0) {
             st_platform_defaults(p, l->mem);
             /* Probes and scrapers know the ports of a container: they can't move. */
-            p->web_admin.configured = p->health.configured = p->metrics.configured = in_container;
+            p->web_admin.configured = p->health.configured = p->metrics.configured =
+                in_container(l);
             return 0;
         }
     }
@@ -345,6 +351,14 @@ static void drop_cron_triggers(struct load *l)
     f->trigger_count = kept;
 }
 
+/* Where probes ask for the health path although there is no http trigger, as Nuclio has it. No file
+ * can name another port: only in a container it can't move. */
+static void answer_health(struct load *l)
+{
+    l->out->platform.bare_http = (struct st_endpoint_config){
+        .enabled = true, .configured = in_container(l), .listen_address = ":8080"};
+}
+
 static int apply_args(struct load *l)
 {
     struct st_function_config *f = &l->out->function;
@@ -371,6 +385,8 @@ static int apply_args(struct load *l)
         }
         http = st_function_add_trigger(f, default_http, kind, l->mem);
     }
+    if (http == NULL && disabled)
+        answer_health(l);
     if (args->port > 0)
         http->url = with_port(l, http->url, args->port);
     if (args->loops > 0)
