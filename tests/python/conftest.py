@@ -6,6 +6,7 @@ import sys
 import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
+from native_rig import worker_fixture  # noqa: E402, F401
 from wire_peer import LIBRARY, Peer  # noqa: E402
 
 sys.path.insert(0, str(LIBRARY))

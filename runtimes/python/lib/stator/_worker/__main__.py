@@ -19,10 +19,10 @@ def _native() -> tuple[Optional[Any], str]:
     if os.environ.get("STATOR_PYTHON_PORTABLE") == "1":
         return None, ""
     try:
-        from stator import _native
+        from stator._worker import native
     except ImportError as exc:
         return None, str(exc)
-    return _native, ""
+    return native, ""
 
 
 def main() -> int:
