@@ -293,7 +293,7 @@ class Portable:
         """Until some bytes may leave. Events that come in the meantime wait."""
         poll = select.poll()
         poll.register(self._fd, select.POLLIN)
-        while call.window == 0 or poll.poll(0):
+        while not call.cancelled and (call.window == 0 or poll.poll(0)):
             self._receive()
         if call.cancelled:
             raise _Cancelled

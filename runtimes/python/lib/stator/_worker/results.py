@@ -167,7 +167,7 @@ def _headers(headers: Any) -> tuple[list[tuple[bytes, bytes]], bytes]:
                 continue
             text = "true" if value else "false"
         elif isinstance(value, (int, float)):
-            text = str(value) if isinstance(value, float) else str(int(value))
+            text = _json.encode(value).strip('"')
         elif value is None or isinstance(value, (dict, list, tuple)):
             continue
         else:
