@@ -385,10 +385,10 @@ static int apply_args(struct load *l)
         }
         http = st_function_add_trigger(f, default_http, kind, l->mem);
     }
+    if (http != NULL && args->port > 0)
+        http->url = with_port(l, http->url, args->port);
     if (http == NULL && disabled)
         answer_health(l);
-    if (args->port > 0)
-        http->url = with_port(l, http->url, args->port);
     if (args->loops > 0)
         f->own.loops = args->loops;
     for (size_t i = 0; args->workers > 0 && i < f->trigger_count; i++)

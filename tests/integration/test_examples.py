@@ -2,16 +2,18 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from http_raw import Address, Connection
-from stator_proc import BINARY, BUILD, ROOT, patience
+from stator_proc import BINARY, BUILD, ROOT, patience, wait_until
 
 NO_FUNCTIONS = {"systemd"}      # how functions are run; test_packaging.py
 EXAMPLES = sorted({p.name for p in (ROOT / "docs" / "examples").iterdir() if p.is_dir()}
@@ -89,6 +91,25 @@ def test_example_does_what_it_says(tmp_path, name):
                 PROMISES[name](c)
             else:
                 assert c.ask("GET").status < 500
+
+
+def test_cron_c_ticks(tmp_path):
+    """Without --port, as its README has it: lines in the log, two seconds apart."""
+    os.symlink(BUILD, tmp_path / "build")
+    log = tmp_path / "log"
+    with open(log, "wb") as out, subprocess.Popen(
+            [str(BINARY), "run", str(ROOT / "docs/examples/cron-c")], stdin=subprocess.DEVNULL,
+            stdout=out, stderr=out, cwd=tmp_path) as p:
+        try:
+            wait_until(lambda: log.read_text().count("still here, due at ") >= 2, 20, "two ticks")
+            p.send_signal(signal.SIGTERM)
+            assert p.wait(patience(15)) == 0, log.read_text()
+        finally:
+            p.kill()
+    due = [datetime.fromisoformat(text) for text
+           in re.findall(r"still here, due at (\S+)", log.read_text())]
+    assert all((b - a).total_seconds() % 2 == 0 and b > a for a, b in zip(due, due[1:]))
+    assert all(d.second % 2 == 0 for d in due)
 
 
 def test_hello_c_by_hand(tmp_path):
