@@ -77,6 +77,13 @@ struct st_metric_push_config {
     uint64_t interval_ns;
 };
 
+/* One of logger.sinks. */
+struct st_named_log_sink {
+    const char *name;
+    bool supported; /* otherwise its records go where the default does */
+    struct st_log_style style;
+};
+
 struct st_platform_config {
     struct st_endpoint_config web_admin, health, metrics;
     struct st_endpoint_config bare_http; /* the health path alone, in place of an http trigger */
@@ -84,6 +91,8 @@ struct st_platform_config {
     struct st_metric_push_config *pushes;
     size_t push_count;
     struct st_log_sink log_system, log_functions;
+    struct st_named_log_sink *log_sinks;
+    size_t log_sink_count;
     bool disable_default_http;
     int cron_mode; /* enum st_cron_mode */
 };

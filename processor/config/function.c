@@ -294,8 +294,20 @@ static void finish_extras(struct st_reader *r, const struct st_raw_function *raw
 {
     static const struct st_path path = {.name = ST_SLICE("PlatformConfig")};
 
-    if (raw->log_sink_count > 0)
-        extras->log_level = st_log_level_of(raw->log_sinks[0].level);
+    extras->log_bindings =
+        st_config_alloc(r->mem, raw->log_sink_count * sizeof(extras->log_bindings[0]));
+    extras->log_binding_count = raw->log_sink_count;
+    for (size_t i = 0; i < raw->log_sink_count; i++) {
+        const struct st_raw_sink *sink = &raw->log_sinks[i];
+        struct st_node place = {.line = 1, .column = 1};
+
+        st_reader_was_set(r, &sink->sink, &place);
+        extras->log_bindings[i] =
+            (struct st_log_binding){.level = (enum st_log_level)st_log_level_of(sink->level),
+                                    .sink = sink->sink,
+                                    .line = place.line,
+                                    .column = place.column};
+    }
     extras->has_platform = raw->platform.fyn != NULL;
     if (extras->has_platform)
         st_platform_read_node(&extras->platform, r, raw->platform, &path);
@@ -310,7 +322,7 @@ int st_function_read(struct st_function_config *f, struct st_function_extras *ex
     unsigned errors = doc->diag->errors;
     struct st_reader r;
 
-    *extras = (struct st_function_extras){.log_level = -1};
+    *extras = (struct st_function_extras){.has_platform = false};
     st_reader_init(&r, doc);
     r.partial = text->runtime != NULL;
     if (st_node_kind(root) == ST_NODE_MAP) {

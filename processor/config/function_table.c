@@ -293,7 +293,8 @@ static const struct st_option spec_table[] = {
      .offset = RAW(log_sinks),
      .table = sink_table,
      .item_size = sizeof(struct st_raw_sink),
-     .help = "The level of the first one is that of the log, whatever platform.yaml says.",
+     .help = "Level and sink of the function's log, whatever platform.yaml says; the first one "
+             "counts.",
      .example = "[{level: info}]"},
     {.name = "disableDefaultHTTPTrigger",
      .type = ST_OPT_BOOL,

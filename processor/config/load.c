@@ -30,6 +30,7 @@ struct load {
     struct st_config_memory *mem;
     struct st_diag diag;
     bool platform_file; /* there is one: what function.yaml has of it does not count */
+    bool has_platform;  /* it, or defaults in its place, were read */
 };
 
 static const struct st_place nowhere = {NULL, 0, 0};
@@ -161,6 +162,47 @@ static int read_secrets(struct load *l, const struct st_function_text *text)
     return st_secrets_read(&doc->secrets, l->env->root, l->mem, &l->diag);
 }
 
+static const struct st_named_log_sink *log_sink_named(const struct st_platform_config *p,
+                                                      const char *name)
+{
+    static const struct st_named_log_sink standard = {.name = "stdout", .supported = true};
+
+    for (size_t i = 0; i < p->log_sink_count; i++) {
+        if (strcmp(p->log_sinks[i].name, name) == 0)
+            return &p->log_sinks[i];
+    }
+    return strcmp(name, standard.name) == 0 ? &standard : NULL;
+}
+
+/* spec.loggerSinks: the first that can be served decides about the function's records. */
+static int bind_log(struct load *l, const struct st_function_extras *extras)
+{
+    struct st_log_sink *out = &l->out->platform.log_functions;
+    bool bound = false;
+    int rc = 0;
+
+    for (size_t i = 0; i < extras->log_binding_count; i++) {
+        const struct st_log_binding *b = &extras->log_bindings[i];
+        const struct st_named_log_sink *sink = log_sink_named(&l->out->platform, b->sink);
+
+        if (sink == NULL && b->sink[0] != '\0') {
+            st_diag_error(&l->diag, (struct st_place){l->out->file, b->line, b->column},
+                          "spec.loggerSinks[%zu].sink: found \"%s\", expected a name of the "
+                          "platform's logger.sinks, for example \"%s\"",
+                          i, b->sink,
+                          l->out->platform.log_sink_count > 0 ? l->out->platform.log_sinks[0].name
+                                                              : "stdout");
+            rc = ST_ERR_INVALID;
+        } else if (!bound && (sink == NULL || sink->supported)) {
+            out->level = b->level;
+            if (sink != NULL)
+                out->style = sink->style;
+            bound = true;
+        }
+    }
+    return rc;
+}
+
 /* Reads the function and what its file says of the platform, and closes the document. */
 static int read_function(struct load *l, struct st_function_text *text)
 {
@@ -172,8 +214,9 @@ static int read_function(struct load *l, struct st_function_text *text)
     st_document_close(text->doc);
     if (extras.has_platform && !l->platform_file)
         *p = extras.platform;
-    if (extras.log_level >= 0)
-        p->log_functions.level = (enum st_log_level)extras.log_level;
+    /* A function that is checked by itself may name sinks of a platform that nobody has shown. */
+    if (rc == 0 && (l->has_platform || extras.has_platform))
+        rc = bind_log(l, &extras);
     return secrets_rc != 0 ? secrets_rc : rc;
 }
 
@@ -410,6 +453,7 @@ int st_config_load_env(struct st_config *out, const struct st_config_args *args,
     /* Both files are read whatever is wrong with the other, the function's last: its log level
      * wins. */
     platform_rc = load_platform(&l);
+    l.has_platform = platform_rc == 0;
     st_diag_flush(&l.diag);
     rc = load_function(&l);
     if (rc == 0)

@@ -402,8 +402,17 @@ static void finish_logger(struct st_reader *r, struct raw_platform *raw)
 {
     bool system, functions;
 
-    for (size_t i = 0; i < raw->log_sink_count; i++)
-        check_log_sink(r, raw, &raw->log_sinks[i]);
+    raw->p.log_sinks = st_config_alloc(r->mem, raw->log_sink_count * sizeof(raw->p.log_sinks[0]));
+    raw->p.log_sink_count = raw->log_sink_count;
+    for (size_t i = 0; i < raw->log_sink_count; i++) {
+        const struct raw_log_sink *sink = &raw->log_sinks[i];
+
+        check_log_sink(r, raw, sink);
+        raw->p.log_sinks[i] =
+            (struct st_named_log_sink){.name = sink->key,
+                                       .supported = strcmp(sink->kind, "stdout") == 0,
+                                       .style = style_of(sink)};
+    }
     system = take_binding(r, raw, "logger.system", raw->log_system, raw->log_system_count,
                           &raw->p.log_system);
     functions = take_binding(r, raw, "logger.functions", raw->log_functions,

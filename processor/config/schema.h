@@ -37,9 +37,17 @@ struct st_function_text {
     const struct st_runtime_kind *runtime; /* where it names none; NULL: it must */
 };
 
+/* One of spec.loggerSinks. */
+struct st_log_binding {
+    enum st_log_level level;
+    const char *sink;      /* of the platform; "": the one that is in use anyway */
+    unsigned line, column; /* of the name */
+};
+
 /* What it says beside the function. */
 struct st_function_extras {
-    int log_level; /* of spec.loggerSinks; -1: nothing */
+    struct st_log_binding *log_bindings;
+    size_t log_binding_count;
     bool has_platform;
     struct st_platform_config platform; /* as Nuclio's processor.yaml may have it */
 };

@@ -30,27 +30,38 @@ static json_t *show_text(const char *text, unsigned flags)
     return out != NULL ? out : json_string("(not UTF-8)");
 }
 
-/* Go's time.Duration.String() for whole nanoseconds. */
+/* "1.5": so many of unit, all decimals but no zeros at the end. unit is a power of ten up to
+ * ST_SEC. */
+static void write_decimal(char *text, size_t n, uint64_t ns, uint64_t unit)
+{
+    int len = snprintf(text, n, "%llu", (unsigned long long)(ns / unit));
+
+    ns %= unit;
+    if (ns != 0)
+        text[len++] = '.';
+    for (; ns != 0 && len < (int)n - 1; ns %= unit) {
+        unit /= 10;
+        text[len++] = (char)('0' + ns / unit);
+    }
+    text[len] = '\0';
+}
+
+/* Go's time.Duration.String(). */
 static json_t *show_duration(uint64_t ns)
 {
     unsigned long long seconds = ns / ST_SEC, hours = seconds / 3600, minutes = seconds / 60 % 60;
-    uint64_t rest = ns % (60 * ST_SEC);
     char text[32];
 
     if (ns == 0)
         return json_string("0s");
     if (ns < ST_SEC) {
-        snprintf(text, sizeof(text), "%.15g%s",
-                 ns < 1000 ? (double)ns : (double)ns / (ns < ST_MSEC ? 1e3 : 1e6),
-                 ns < 1000      ? "ns"
-                 : ns < ST_MSEC ? "\xc2\xb5s"
-                                : "ms");
-        return json_string(text);
+        write_decimal(text, sizeof(text), ns, ns < 1000 ? 1 : ns < ST_MSEC ? 1000 : ST_MSEC);
+        return json_sprintf("%s%s", text, ns < 1000 ? "ns" : ns < ST_MSEC ? "\xc2\xb5s" : "ms");
     }
-    snprintf(text, sizeof(text), "%.11gs", (double)rest / 1e9);
+    write_decimal(text, sizeof(text), ns % (60 * ST_SEC), ST_SEC);
     if (hours > 0)
-        return json_sprintf("%lluh%llum%s", hours, minutes, text);
-    return minutes > 0 ? json_sprintf("%llum%s", minutes, text) : json_string(text);
+        return json_sprintf("%lluh%llum%ss", hours, minutes, text);
+    return minutes > 0 ? json_sprintf("%llum%ss", minutes, text) : json_sprintf("%ss", text);
 }
 
 static json_t *show_strings(const struct st_string_list *list, unsigned flags)

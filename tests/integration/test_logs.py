@@ -161,6 +161,17 @@ def test_function_decides_about_its_level(start):
     assert any(r["level"] == "info" for r in s.log())
 
 
+def test_function_decides_about_its_sink(start):
+    """One of the platform's, by name; the processor's own records stay where they were."""
+    both = platform("debug", "debug", varGroupName="more")
+    both["logger"]["functions"] = both["logger"]["system"]
+    s = start("logs", platform=both, spec={"loggerSinks": [{"level": "warn", "sink": "own"}]})
+    s.post(ALL)
+    wait_until(lambda: messages(function_log(s))[-1:] == ["e"])
+    assert all("more" in r for r in function_log(s))
+    assert not any("more" in r for r in s.log("Listening"))
+
+
 @pytest.mark.parametrize("attributes, keys, form", [
     ({}, ["level", "time", "name", "message", "event"], r"\d{13}\.\d{3}"),
     ({"timeFieldName": "at", "timeFieldEncoding": "iso8601"},

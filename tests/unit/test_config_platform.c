@@ -219,6 +219,74 @@ static void test_levels(void **state)
     }
 }
 
+/* A function may choose another one of the platform's sinks. */
+static void test_log_sinks_of_functions(void **state)
+{
+    static const char platform[] =
+        "logger:\n"
+        "  sinks:\n"
+        "    a: {kind: stdout, attributes: {encoding: json, timeFieldName: a}}\n"
+        "    b: {kind: stdout, attributes: {encoding: json, timeFieldName: b}}\n"
+        "    c: {kind: appinsights}\n"
+        "  system: [{level: error, sink: a}]\n";
+    static const struct {
+        const char *sinks, *time_name, *told;
+        enum st_log_level level;
+    } cases[] = {
+        {"[{level: info}]", "a", "", ST_LOG_INFO},
+        {"[{level: warn, sink: b}]", "b", "", ST_LOG_WARN},
+        {"[{sink: b}, {level: error, sink: a}]", "b", "", ST_LOG_DEBUG},
+        {"[{level: warn, sink: c}]", "a", "", ST_LOG_ERROR},
+        {"[{level: info, sink: c}, {level: warn, sink: b}]", "b", "", ST_LOG_WARN},
+        {"[{sink: b}, {sink: d}]", NULL,
+         "f.yaml:1:57: spec.loggerSinks[1].sink: found \"d\", expected a name of the platform's "
+         "logger.sinks, for example \"a\"\n",
+         ST_LOG_DEBUG},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ST_ARRAY_LEN(cases); i++) {
+        struct st_config c;
+        char function[128], *told, *own;
+        int rc;
+
+        snprintf(function, sizeof(function), "spec: {runtime: native, loggerSinks: %s}\n",
+                 cases[i].sinks);
+        rc = load(&c, platform, function, &told);
+        own = strchr(told, '\n') + 1; /* behind the warning about c */
+        assert_string_equal(own, cases[i].told);
+        assert_int_equal(rc != 0, cases[i].time_name == NULL);
+        if (rc == 0) {
+            assert_int_equal(c.platform.log_functions.level, cases[i].level);
+            assert_string_equal(c.platform.log_functions.style.time_name, cases[i].time_name);
+            assert_string_equal(c.platform.log_system.style.time_name, "a");
+        }
+        free(told);
+        st_config_free(&c);
+    }
+}
+
+/* The only one that there is without a platform file; by itself a function may name any. */
+static void test_log_sinks_without_platform(void **state)
+{
+    struct st_config_args args = {.config = "f.yaml"};
+    struct st_config c;
+    char *told;
+
+    (void)state;
+    kit_write("f.yaml", "spec: {runtime: native, loggerSinks: [{level: warn, sink: stdout}]}\n");
+    assert_int_equal(kit_load(&c, &args, &told), 0);
+    assert_int_equal(c.platform.log_functions.level, ST_LOG_WARN);
+    free(told);
+    st_config_free(&c);
+    kit_write("f.yaml", "spec: {runtime: native, loggerSinks: [{sink: other}]}\n");
+    assert_int_not_equal(kit_load(&c, &args, &told), 0);
+    assert_string_equal(told, "f.yaml:1:46: spec.loggerSinks[0].sink: found \"other\", expected a "
+                              "name of the platform's logger.sinks, for example \"stdout\"\n");
+    free(told);
+    st_config_free(&c);
+}
+
 static void test_log_styles(void **state)
 {
     struct st_config c;
@@ -319,10 +387,16 @@ static void test_faults(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_without_file),   cmocka_unit_test(test_full),
-        cmocka_unit_test(test_push_sinks),     cmocka_unit_test(test_chosen_push_sinks),
-        cmocka_unit_test(test_name_templates), cmocka_unit_test(test_metrics),
-        cmocka_unit_test(test_levels),         cmocka_unit_test(test_log_styles),
+        cmocka_unit_test(test_without_file),
+        cmocka_unit_test(test_full),
+        cmocka_unit_test(test_push_sinks),
+        cmocka_unit_test(test_chosen_push_sinks),
+        cmocka_unit_test(test_name_templates),
+        cmocka_unit_test(test_metrics),
+        cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_log_styles),
+        cmocka_unit_test(test_log_sinks_of_functions),
+        cmocka_unit_test(test_log_sinks_without_platform),
         cmocka_unit_test(test_faults),
     };
 
