@@ -3,7 +3,7 @@
     status          0 (by outcome) or 100 to 599
     content_type    bytes, may be empty
     headers         list of (name, value), bytes without CR, LF and NUL
-    body            bytes; else an iterator or asynchronous iterator of pieces to stream, see piece()
+    body            bytes; else a plain or asynchronous generator of pieces, see piece()
 
 The texts of errors are those that Nuclio's clients see.
 """
