@@ -141,6 +141,8 @@ static struct shim *shim_new(const struct st_spawn_options *opt)
 static int raise_sources(const struct st_spawn_options *opt, int source[ST_WIRE_FD_END],
                          int copies[ST_WIRE_FD_END])
 {
+    for (int i = 0; i < ST_WIRE_FD_END; i++)
+        copies[i] = -1;
     for (int i = 0; i < ST_WIRE_FD_END; i++) {
         source[i] = opt->fds[i];
         if (source[i] < 0 || source[i] >= ST_WIRE_FD_END)
@@ -211,7 +213,6 @@ int st_spawn_now(const struct st_spawn_options *opt, struct st_process *out, str
                             "program or in ../libexec/stator: install Stator as a whole, or name "
                             "its folder in STATOR_LIBEXEC",
                             opt->argv[0]);
-    memset(copies, -1, sizeof(copies));
     rc = raise_sources(opt, source, copies);
     if (rc == 0)
         rc = run_shim(opt, s, source, &out->pid);
@@ -299,7 +300,7 @@ void st_process_reap(struct st_process *p, char *how, size_t n)
 uint64_t st_process_memory(pid_t pid)
 {
     char path[32], text[128];
-    unsigned long long pages;
+    const char *at;
     ssize_t n;
     int fd;
 
@@ -312,7 +313,6 @@ uint64_t st_process_memory(pid_t pid)
     if (n <= 0)
         return 0;
     text[n] = '\0';
-    if (sscanf(text, "%*u %llu", &pages) != 1) /* all, resident, ... */
-        return 0;
-    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    at = strchr(text, ' '); /* all, resident, ... */
+    return at != NULL ? strtoull(at, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
