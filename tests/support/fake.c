@@ -192,6 +192,17 @@ const struct st_runtime_kind fake_runtime_kind = {
     .stop = fake_stop_worker,
 };
 
+const struct st_runtime_kind fake_process_kind = {
+    .name = "fake-process",
+    .default_content_type = "text/plain",
+    .obj_size = sizeof(struct st_runtime),
+    .is_inline = is_not_inline,
+    .spawn = fake_spawn,
+    .invoke = fake_invoke,
+    .restart = fake_abandon,
+    .stop = fake_stop_worker,
+};
+
 const struct st_runtime_kind fake_inline_kind = {
     .name = "fake-inline",
     .default_content_type = "text/plain",

@@ -89,7 +89,8 @@ struct fake_event {
 extern const struct st_trigger_kind fake_trigger_kind; /* can stream */
 extern const struct st_trigger_kind fake_plain_kind;   /* can not */
 extern const struct st_runtime_kind fake_runtime_kind;
-extern const struct st_runtime_kind fake_inline_kind; /* its invoke() answers OK at once */
+extern const struct st_runtime_kind fake_process_kind; /* restart() counts as abandoned */
+extern const struct st_runtime_kind fake_inline_kind;  /* its invoke() answers OK at once */
 
 /* Loops, pools and triggers; workers are spawned, but with manual_spawn ready. */
 void fake_open(struct fake *f, const struct fake_options *options);

@@ -1,0 +1,178 @@
+/* Workers that can be ended from outside: the pool restarts them in their place. */
+#include "tests/unit/test_core.h"
+
+#include <pthread.h>
+
+#include "processor/core/metrics.h"
+#include "tests/support/fake.h"
+
+static struct fake f;
+
+static struct st_pool *pool(void)
+{
+    return f.pools[0];
+}
+
+/* A pool of one worker, of a processor that serves. */
+static struct st_worker *open_pool(unsigned loops, uint64_t event_timeout_ns)
+{
+    fake_open(&f, &(struct fake_options){.loops = loops,
+                                         .credits = 2,
+                                         .pool = {{.runtime = &fake_process_kind,
+                                                   .wait_ns = ST_SEC,
+                                                   .max_queue = 8,
+                                                   .event_timeout_ns = event_timeout_ns}}});
+    atomic_store(&f.p.phase, ST_PHASE_READY);
+    return pool()->workers[0];
+}
+
+static void finish(void)
+{
+    fake_check_pool(pool());
+    fake_stop(&f);
+    fake_close(&f);
+}
+
+static void check_outcome(struct fake_answer *a, enum st_outcome outcome)
+{
+    assert_int_equal(a->completed, 1);
+    assert_int_equal(a->outcome, outcome);
+    assert_int_equal(a->released, 1);
+    fake_free(a);
+}
+
+/* As a runtime does whose process has died: `begun` fails, `other` goes back. */
+static void lose(struct fake_call *begun, struct fake_call *other, bool served)
+{
+    struct st_worker *w = begun->w;
+
+    st_worker_retreat(w, other != NULL ? 1 : 0);
+    fake_end(begun, ST_OUTCOME_CRASH);
+    st_worker_lost(w, ST_LOST_CRASH, served, "was killed");
+    if (other != NULL && st_event_recall(other->ev, other->assignment))
+        st_pool_resubmit(pool(), other->ev);
+}
+
+static void test_crash(void **state)
+{
+    struct st_worker *w = open_pool(1, 0);
+    struct fake_answer *a = fake_send(&f, 0, 0, "x"), *b = fake_send(&f, 0, 0, "x");
+
+    (void)state;
+    assert_true(fake_begin(&f.calls[0]));
+    lose(&f.calls[0], &f.calls[1], true);
+    assert_int_equal(w->state, ST_WORKER_RESTARTING);
+    assert_string_equal(w->last_error, "was killed");
+    assert_int_equal(pool()->queued, 1);
+    assert_false(st_pool_is_usable(pool()));
+    fake_wait(&f, 5);
+    assert_int_equal(f.spawned, 2);
+    assert_ptr_equal(pool()->workers[0], w);
+    assert_ptr_equal(f.calls[2].ev, b->ev);
+    fake_serve(&f.calls[2]);
+    check_outcome(a, ST_OUTCOME_CRASH);
+    check_outcome(b, ST_OUTCOME_OK);
+    assert_int_equal(st_metric_value(pool()->metrics.restarts[ST_LOST_CRASH]), 1);
+    assert_int_equal(w->restarts, 1);
+    finish();
+}
+
+/* A life without a good event makes the next start wait. */
+static void test_crash_loop(void **state)
+{
+    struct st_worker *w = open_pool(1, 0);
+
+    (void)state;
+    for (unsigned i = 1; i <= 3; i++) {
+        st_worker_lost(w, ST_LOST_EXIT, false, "exited with status 0");
+        assert_int_equal(w->failures, i);
+        fake_wait(&f, 5);
+        assert_int_equal(f.spawned, i); /* not yet */
+        fake_wait(&f, 1000);
+        assert_int_equal(f.spawned, i + 1);
+    }
+    st_worker_lost(w, ST_LOST_RECYCLED, true, "it has handled 10 events");
+    assert_int_equal(w->failures, 0);
+    fake_wait(&f, 5);
+    assert_int_equal(f.spawned, 5);
+    finish();
+}
+
+static void test_timeout(void **state)
+{
+    struct st_worker *w = open_pool(1, 20 * ST_MSEC);
+    struct fake_answer *a = fake_send(&f, 0, 0, "x"), *b;
+
+    (void)state;
+    assert_true(fake_begin(&f.calls[0]));
+    fake_wait(&f, 60);
+    assert_int_equal(a->outcome, ST_OUTCOME_TIMEOUT);
+    assert_int_equal(f.abandoned, 1); /* restart() */
+    assert_ptr_equal(f.last_abandoned, w);
+    assert_int_equal(w->state, ST_WORKER_RESTARTING);
+    b = fake_send(&f, 0, 0, "x");
+    assert_int_equal(f.call_count, 1);
+    fake_end(&f.calls[0], ST_OUTCOME_CRASH); /* late */
+    st_worker_lost(w, ST_LOST_TIMEOUT, true, "an event ran past eventTimeout");
+    fake_wait(&f, 5);
+    assert_int_equal(f.call_count, 2);
+    fake_serve(&f.calls[1]);
+    check_outcome(a, ST_OUTCOME_TIMEOUT);
+    check_outcome(b, ST_OUTCOME_OK);
+    assert_true(st_pool_is_live(pool()));
+    finish();
+}
+
+/* Two events of one worker run too long: it is ended once. */
+static void test_timeout_twice(void **state)
+{
+    struct st_worker *w = open_pool(1, ST_SEC);
+    struct fake_answer *a = fake_send(&f, 0, 0, "x"), *b = fake_send(&f, 0, 0, "x");
+
+    (void)state;
+    assert_true(fake_begin(&f.calls[0]) && fake_begin(&f.calls[1]));
+    st_pool_worker_stuck(pool(), w);
+    st_pool_worker_stuck(pool(), w);
+    fake_pass(&f.loops[0]);
+    assert_int_equal(f.abandoned, 1);
+    fake_end(&f.calls[0], ST_OUTCOME_CRASH);
+    lose(&f.calls[1], NULL, true);
+    check_outcome(a, ST_OUTCOME_CRASH);
+    check_outcome(b, ST_OUTCOME_CRASH);
+    fake_wait(&f, 5);
+    finish();
+}
+
+/* The processor ends while the worker is being ended. */
+static void test_stop_while_it_ends(void **state)
+{
+    struct st_worker *w = open_pool(1, ST_SEC);
+    struct fake_answer *a = fake_send(&f, 0, 0, "x");
+
+    (void)state;
+    assert_true(fake_begin(&f.calls[0]));
+    st_pool_worker_stuck(pool(), w);
+    st_pool_stop(pool());
+    assert_int_equal(w->state, ST_WORKER_DRAINING);
+    fake_pass(&f.loops[0]);
+    assert_int_equal(f.stopped, 0);
+    f.options.manual_stop = true;
+    lose(&f.calls[0], NULL, true);
+    assert_int_equal(w->state, ST_WORKER_DEAD);
+    assert_true(st_pool_is_stopped(pool()));
+    check_outcome(a, ST_OUTCOME_CRASH);
+    fake_close(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_crash),
+        cmocka_unit_test(test_crash_loop),
+        cmocka_unit_test(test_timeout),
+        cmocka_unit_test(test_timeout_twice),
+        cmocka_unit_test(test_stop_while_it_ends),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
