@@ -123,6 +123,7 @@ struct st_pool *st_pool_new(struct st_processor *p, const struct st_pool_options
     pool->event_timeout_ns = opt->event_timeout_ns;
     pool->max_queue = opt->max_queue;
     pool->max_queue_bytes = opt->max_queue_bytes;
+    pool->max_concurrency = opt->max_concurrency > 0 ? opt->max_concurrency : 1;
     pthread_mutex_init(&pool->lock, NULL);
     TAILQ_INIT(&pool->queue);
     for (int i = 0; i < ST_WORKER_STATES; i++)

@@ -31,6 +31,7 @@ struct st_pool {
     uint64_t event_timeout_ns; /* 0: none */
     uint32_t max_queue;        /* events */
     uint64_t max_queue_bytes;  /* of bodies; 0: no bound of its own */
+    uint32_t max_concurrency;  /* events that a worker may have at once, at least 1 */
 
     /* By loop index, NULL where a loop has none; NULL: workers are not inline. Entries are set and
      * read on their own loop. */
@@ -64,6 +65,7 @@ struct st_pool_options {
     uint64_t wait_ns, event_timeout_ns;
     uint32_t max_queue;
     uint64_t max_queue_bytes;
+    uint32_t max_concurrency; /* 0: 1 */
 };
 
 /* A pool whose workers are not spawned yet. Main thread; aborts when memory is out. */

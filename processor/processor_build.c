@@ -180,6 +180,7 @@ static struct st_pool *new_pool(struct st_processor *p, const struct st_trigger_
         .event_timeout_ns = f->event_timeout_ns,
         .max_queue = (uint32_t)f->own.queue.events,
         .max_queue_bytes = f->own.queue.bytes,
+        .max_concurrency = (uint32_t)t->max_concurrency,
     };
 
     return st_pool_new(p, &opt);

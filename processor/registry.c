@@ -3,6 +3,7 @@
 #include <stddef.h>
 
 #include "runtimes/native/native.h"
+#include "runtimes/python/python.h"
 #include "triggers/cron/cron_command.h"
 #include "triggers/cron/cron_trigger.h"
 #include "triggers/http/http_trigger.h"
@@ -15,6 +16,7 @@ const struct st_trigger_kind *const st_trigger_kinds[] = {
 
 const struct st_runtime_kind *const st_runtime_kinds[] = {
     &st_runtime_native_kind,
+    &st_runtime_python_kind,
     NULL,
 };
 

@@ -29,6 +29,7 @@ struct st_runtime_kind {
     const struct st_option *attributes; /* table of runtimeAttributes, or NULL */
     size_t attributes_size;
     size_t obj_size; /* of the kind's struct, which begins with struct st_runtime */
+    bool isolates;   /* its workers are processes */
 
     /* Main thread, before any worker: rt->config and rt->code_dir are set. */
     int (*load)(struct st_runtime *rt, struct st_error *err);

@@ -202,6 +202,7 @@ uint32_t st_worker_retreat(struct st_worker *w, uint32_t events)
 {
     struct st_pool *pool = w->pool;
     uint32_t unused;
+    bool stop;
 
     pthread_mutex_lock(&pool->lock);
     ST_ASSERT(w->running >= events);
@@ -209,7 +210,10 @@ uint32_t st_worker_retreat(struct st_worker *w, uint32_t events)
     unused = w->credits;
     w->credits = 0;
     worker_settle(w);
+    stop = st_worker_take_stop(w);
     pthread_mutex_unlock(&pool->lock);
+    if (st_unlikely(stop))
+        w->runtime->kind->stop(w);
     return unused;
 }
 

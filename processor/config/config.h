@@ -23,6 +23,7 @@ struct st_trigger_config {
     uint64_t wait_ns;           /* workerAvailabilityTimeoutMilliseconds, default 10 s */
     const char *allocator_name; /* "" : a pool of its own */
     uint64_t stop_ns;           /* workerTerminationTimeout, default 10 s */
+    int64_t max_concurrency;    /* events that a worker may have at once, at least 1 */
     const char *url;            /* "": the kind's default */
     void *attributes;           /* the kind's struct, filled by its table; never NULL */
     unsigned line, column;      /* in the file; 0: not from a file */
@@ -42,6 +43,13 @@ struct st_own_config {
     } queue;
     uint64_t body_memory; /* 0: 25 % of the memory limit */
     uint64_t drain_delay_ns;
+
+    /* Worker processes */
+    int64_t max_requests;             /* 0: no limit */
+    uint64_t worker_memory;           /* bytes, 0: no limit */
+    uint64_t ring_bytes;              /* of each ring */
+    const char *worker_user;          /* "uid" or "uid:gid", "": the processor's */
+    struct st_string_list worker_env; /* names of variables that workers get too */
 };
 
 struct st_function_config {

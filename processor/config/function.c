@@ -274,6 +274,23 @@ static const char *project_of(const struct st_raw_function *raw)
     return "default";
 }
 
+/* isolation must be what the runtime can do. */
+static void check_isolation(struct st_reader *r, const struct st_raw_function *raw)
+{
+    bool wants = raw->f.own.isolation == ST_ISOLATION_PROCESS;
+
+    if (raw->f.runtime == NULL || raw->f.own.isolation == ST_ISOLATION_DEFAULT ||
+        wants == raw->f.runtime->isolates)
+        return;
+    st_reader_error(
+        r, &raw->f.own.isolation, (struct st_node){.line = 1, .column = 1},
+        wants ? "spec.stator.isolation: found \"process\", which this build does not "
+                "support yet for runtime %s, expected none"
+              : "spec.stator.isolation: found \"none\", but handlers of runtime %s always "
+                "run in processes of their own, expected process",
+        raw->f.runtime->name);
+}
+
 static void apply_rules(struct st_reader *r, struct st_raw_function *raw,
                         const struct st_runtime_kind *fallback, const struct st_config_env *env)
 {
@@ -282,11 +299,7 @@ static void apply_rules(struct st_reader *r, struct st_raw_function *raw,
     raw->f.project = project_of(raw);
     raw->f.disable_default_http =
         st_reader_was_set(r, &raw->disable_default_http, NULL) ? raw->disable_default_http : -1;
-    if (raw->f.own.isolation == ST_ISOLATION_PROCESS)
-        st_reader_error(
-            r, &raw->f.own.isolation, (struct st_node){.line = 1, .column = 1},
-            "spec.stator.isolation: found \"process\", which this build does not support "
-            "yet, expected none");
+    check_isolation(r, raw);
 }
 
 static void finish_extras(struct st_reader *r, const struct st_raw_function *raw,

@@ -34,7 +34,15 @@ struct st_log_sink {
 /* A variable of a record: built by the ST_KV_ macros below. */
 struct st_log_var {
     const char *key; /* NULL ends the list */
-    enum { ST_VAR_STR, ST_VAR_SLICE, ST_VAR_INT, ST_VAR_UINT, ST_VAR_DOUBLE, ST_VAR_BOOL } type;
+    enum {
+        ST_VAR_STR,
+        ST_VAR_SLICE,
+        ST_VAR_JSON, /* v.slice: a JSON value on one line, which is written as it is */
+        ST_VAR_INT,
+        ST_VAR_UINT,
+        ST_VAR_DOUBLE,
+        ST_VAR_BOOL
+    } type;
     union {
         const char *str;
         struct st_slice slice;
@@ -47,6 +55,7 @@ struct st_log_var {
 
 #define ST_KV_STR(k, x) ((struct st_log_var){.key = (k), .type = ST_VAR_STR, .v.str = (x)})
 #define ST_KV_SLICE(k, x) ((struct st_log_var){.key = (k), .type = ST_VAR_SLICE, .v.slice = (x)})
+#define ST_KV_JSON(k, x) ((struct st_log_var){.key = (k), .type = ST_VAR_JSON, .v.slice = (x)})
 #define ST_KV_INT(k, x) ((struct st_log_var){.key = (k), .type = ST_VAR_INT, .v.i = (x)})
 #define ST_KV_UINT(k, x) ((struct st_log_var){.key = (k), .type = ST_VAR_UINT, .v.u = (x)})
 #define ST_KV_DOUBLE(k, x) ((struct st_log_var){.key = (k), .type = ST_VAR_DOUBLE, .v.d = (x)})

@@ -172,6 +172,7 @@ static size_t print_value(char out[32], const struct st_log_var *var)
         return (size_t)snprintf(out, 32, "%s", var->v.b ? "true" : "false");
     case ST_VAR_STR:
     case ST_VAR_SLICE:
+    case ST_VAR_JSON:
         break;
     }
     return (size_t)snprintf(out, 32, "null");
@@ -196,6 +197,8 @@ static bool put_value(struct line *l, const struct st_log_var *var)
     struct st_slice text;
     char buf[32];
 
+    if (var->type == ST_VAR_JSON)
+        return try_put(l, var->v.slice.ptr, var->v.slice.len);
     return text_of(var, &text) ? put_string(l, text) : try_put(l, buf, print_value(buf, var));
 }
 
@@ -253,7 +256,9 @@ static void put_flat(struct line *l, const struct st_log_var *vars)
             put_escaped(l, st_slice_of(var->key), true);
         if (l->cut)
             break;
-        if (!text_of(var, &text))
+        if (var->type == ST_VAR_JSON)
+            text = var->v.slice;
+        else if (!text_of(var, &text))
             text = (struct st_slice){buf, print_value(buf, var)};
         put_escaped(l, ST_SLICE("="), true);
         if (!l->cut)

@@ -181,7 +181,7 @@ static void test_kinds(void **state)
          "f.yaml:5:28: spec.triggers.b.name: found \"a\" a second time, expected another name\n"},
         {SPEC "  stator: {isolation: process}\n",
          "f.yaml:3:23: spec.stator.isolation: found \"process\", which this build does not support "
-         "yet, expected none\n"},
+         "yet for runtime native, expected none\n"},
         {SPEC "  stator: {isolation: procces}\n", "f.yaml:3:23: spec.stator.isolation: found "
                                                   "\"procces\", expected one of none, process, for "
                                                   "example process\n"},

@@ -1,0 +1,544 @@
+/* The events that a worker process has: sent, begun, waiting behind those, taken back, failed.
+ *
+ * Credits are what the worker runs at once, plus, while its events are so short that waiting costs
+ * less than a wake-up, as many as fit into that time. What waits behind an event that turns out to
+ * be slow is taken back out of the ring, for other workers. */
+#include <stdio.h>
+
+#include "processor/config/config.h"
+#include "processor/core/alloc.h"
+#include "processor/core/clock.h"
+#include "processor/pool.h"
+#include "processor/processor.h"
+#include "processor/trigger.h"
+#include "runtimes/process/record.h"
+#include "runtimes/process/worker.h"
+
+enum {
+    MAX_PREFETCH = 256,
+    SPARE_SLOTS = 64, /* for events on their way when credits were withdrawn */
+    MEMORY_CHECK_MS = 100
+};
+
+/* What a wake-up costs, roughly: so long an event may wait behind others. */
+static const uint64_t batch_ns = 50000;
+
+/* An event that takes this long is slow. */
+static const uint64_t slow_ns = 2 * ST_MSEC;
+
+static void on_slow(struct st_timer *t);
+
+void st_flight_init(struct st_process_worker *pw)
+{
+    TAILQ_INIT(&pw->begun);
+    TAILQ_INIT(&pw->waiting);
+    TAILQ_INIT(&pw->unused);
+    st_timer_init(&pw->slow, on_slow);
+    pw->mean_ns = batch_ns;
+}
+
+void st_flight_free(struct st_process_worker *pw)
+{
+    st_loop_timer_cancel(pw->loop, &pw->slow);
+    free(pw->slots);
+}
+
+void st_flight_open(struct st_process_worker *pw, uint32_t credits)
+{
+    uint32_t most = credits > pw->max_concurrency ? credits : pw->max_concurrency;
+
+    pw->concurrency = credits;
+    pw->slot_count = most + MAX_PREFETCH + SPARE_SLOTS;
+    pw->slots = st_calloc(pw->slot_count, sizeof pw->slots[0]);
+    for (uint32_t i = 0; i < pw->slot_count; i++)
+        TAILQ_INSERT_TAIL(&pw->unused, &pw->slots[i], link);
+    pw->held = credits;
+}
+
+struct st_flight *st_flight_find(struct st_process_worker *pw, uint64_t seq)
+{
+    uint64_t slot = seq & UINT16_MAX;
+
+    return slot < pw->slot_count && pw->slots[slot].ev != NULL && pw->slots[slot].seq == seq
+               ? &pw->slots[slot]
+               : NULL;
+}
+
+struct st_event *st_flight_event(struct st_process_worker *pw, uint64_t seq)
+{
+    struct st_flight *f = st_flight_find(pw, seq);
+
+    return f != NULL ? f->ev : NULL;
+}
+
+void st_flight_complete(struct st_process_worker *pw, struct st_event *ev, bool owns)
+{
+    ST_CHECK(ev, ST_EVENT_MAGIC);
+    if (st_unlikely(!owns))
+        st_event_unref(ev); /* its home loop had taken it back: it is answered */
+    else if (ev->home == pw->loop)
+        st_event_complete(ev);
+    else
+        st_event_complete_from(ev);
+}
+
+/* Moves */
+
+bool st_flight_claim(struct st_process_worker *pw, struct st_flight *f)
+{
+    if (!st_event_claim_start(f->ev, f->assignment))
+        return false;
+    atomic_store_explicit(&f->ev->started_ns, st_loop_now(pw->loop), memory_order_relaxed);
+    return true;
+}
+
+static void begin(struct st_process_worker *pw, struct st_flight *f)
+{
+    f->begun = true;
+    f->owns = st_flight_claim(pw, f);
+    pw->begun_count++;
+    TAILQ_INSERT_TAIL(&pw->begun, f, link);
+}
+
+static void unlink_flight(struct st_process_worker *pw, struct st_flight *f)
+{
+    if (f->begun) {
+        TAILQ_REMOVE(&pw->begun, f, link);
+        pw->begun_count--;
+    } else {
+        TAILQ_REMOVE(&pw->waiting, f, link);
+        pw->waiting_count--;
+    }
+}
+
+void st_flight_leave(struct st_process_worker *pw, struct st_flight *f)
+{
+    unlink_flight(pw, f);
+    if (f->has_ref)
+        st_channel_free_body(pw->channel, &f->ref);
+    if (!f->sent)
+        pw->unsent--;
+    f->ev = NULL;
+    TAILQ_INSERT_HEAD(&pw->unused, f, link); /* the warmest */
+}
+
+struct st_flight *st_flight_of(struct st_process_worker *pw, uint64_t seq)
+{
+    struct st_flight *f = st_flight_find(pw, seq);
+
+    if (f != NULL && st_unlikely(!f->begun)) {
+        TAILQ_REMOVE(&pw->waiting, f, link);
+        pw->waiting_count--;
+        begin(pw, f);
+    }
+    return f;
+}
+
+/* Those that run now because others are over. */
+static void promote(struct st_process_worker *pw)
+{
+    struct st_flight *f;
+
+    while (pw->begun_count < pw->concurrency && (f = TAILQ_FIRST(&pw->waiting)) != NULL) {
+        TAILQ_REMOVE(&pw->waiting, f, link);
+        pw->waiting_count--;
+        begin(pw, f);
+    }
+}
+
+/* Sending */
+
+static uint16_t index_of(struct st_process_worker *pw, const struct st_trigger *t)
+{
+    const struct st_processor *p = pw->rt->base.processor;
+
+    if (pw->last_trigger != t) {
+        pw->last_trigger = t;
+        for (pw->last_trigger_index = 0; p->triggers[pw->last_trigger_index] != t;)
+            pw->last_trigger_index++;
+    }
+    return pw->last_trigger_index;
+}
+
+/* It can't be sent at all. */
+static void fail_unsent(struct st_process_worker *pw, struct st_flight *f, const char *text)
+{
+    struct st_event *ev = f->ev;
+    bool owns = f->begun ? f->owns : st_flight_claim(pw, f);
+
+    st_flight_leave(pw, f);
+    pw->held--;
+    if (owns)
+        st_answer_set(ev, ST_OUTCOME_ERROR, text);
+    st_worker_event_done(pw->w, 0);
+    st_flight_complete(pw, ev, owns);
+}
+
+/* A large body goes to the pool, if there is one: 0, or why not. */
+static int place_body(struct st_process_worker *pw, struct st_flight *f)
+{
+    int rc;
+
+    if (f->has_ref || f->ev->body.len <= ST_WIRE_INLINE_BODY)
+        return ST_OK;
+    rc = st_channel_put_body(pw->channel, f->ev->body, &f->ref);
+    f->has_ref = rc == ST_OK;
+    return rc == ST_ERR_LIMIT ? ST_OK : rc; /* then in the record, if it fits there */
+}
+
+/* False: no room just now. */
+static bool send_flight(struct st_process_worker *pw, struct st_flight *f)
+{
+    const struct st_wire_ref *ref;
+    size_t size;
+    char *at;
+    int rc = place_body(pw, f);
+
+    if (st_unlikely(rc == ST_ERR_NOMEM)) {
+        fail_unsent(pw, f,
+                    "There is no memory left for the event's body: raise "
+                    "spec.stator.bodyMemory");
+        return true;
+    }
+    if (st_unlikely(rc != ST_OK))
+        return false;
+    ref = f->has_ref ? &f->ref : NULL;
+    size = st_record_event_size(f->ev, ref);
+    if (st_unlikely(size > st_channel_max_record(pw->channel))) {
+        fail_unsent(pw, f, "The event is too large for its worker: raise spec.stator.ringBytes");
+        return true;
+    }
+    at = st_channel_reserve(pw->channel, size);
+    if (st_unlikely(at == NULL))
+        return false;
+    st_record_event_put(at, size, f->ev, f->seq, index_of(pw, f->ev->trigger), ref);
+    f->place = st_channel_commit(pw->channel);
+    f->sent = true;
+    pw->unsent--;
+    return true;
+}
+
+/* In order: those that run before those that wait. */
+static void send_unsent(struct st_process_worker *pw)
+{
+    struct st_flight_list *lists[] = {&pw->begun, &pw->waiting};
+    struct st_flight *f, *next;
+
+    for (size_t i = 0; i < ST_ARRAY_LEN(lists) && pw->unsent > 0; i++) {
+        for (f = TAILQ_FIRST(lists[i]); f != NULL; f = next) {
+            next = TAILQ_NEXT(f, link);
+            if (!f->sent && !send_flight(pw, f))
+                return;
+        }
+    }
+}
+
+bool st_flight_send_small(struct st_process_worker *pw, enum st_wire_kind kind, uint8_t flags,
+                          uint64_t seq, struct st_slice meta, struct st_slice text)
+{
+    struct st_wire_record *rec;
+    struct st_wire_section *s;
+    size_t sections = (meta.len > 0) + (size_t)(text.len > 0);
+    size_t header = sizeof *rec + sections * sizeof *s, at = (header + 7) & ~(size_t)7;
+    size_t size = (at + meta.len + text.len + ST_WIRE_ALIGN - 1) & ~(size_t)(ST_WIRE_ALIGN - 1);
+
+    rec = (struct st_wire_record *)(void *)st_channel_reserve(pw->channel, size);
+    if (rec == NULL)
+        return false;
+    memset(rec, 0, size);
+    *rec = (struct st_wire_record){(uint32_t)size, (uint16_t)header, (uint8_t)kind, flags, seq};
+    s = (struct st_wire_section *)(void *)(rec + 1);
+    if (meta.len > 0) {
+        *s++ = (struct st_wire_section){ST_WIRE_META, 0, (uint32_t)at, (uint32_t)meta.len};
+        memcpy((char *)rec + at, meta.ptr, meta.len);
+    }
+    if (text.len > 0) {
+        *s = (struct st_wire_section){ST_WIRE_TEXT, 0, (uint32_t)(at + meta.len),
+                                      (uint32_t)text.len};
+        memcpy((char *)rec + at + meta.len, text.ptr, text.len);
+    }
+    st_channel_commit(pw->channel);
+    return true;
+}
+
+/* Arms the timer that looks after what waits. */
+static void watch(struct st_process_worker *pw)
+{
+    if (pw->waiting_count == 0 || pw->stage != ST_PROCESS_RUNNING || st_timer_armed(&pw->slow))
+        return;
+    pw->watched_seq = TAILQ_FIRST(&pw->begun) != NULL ? TAILQ_FIRST(&pw->begun)->seq : 0;
+    st_loop_timer_arm(pw->loop, &pw->slow, slow_ns);
+}
+
+void st_flight_add(struct st_process_worker *pw, struct st_event *ev, uint32_t assignment)
+{
+    struct st_flight *f = TAILQ_FIRST(&pw->unused);
+    bool in_turn = pw->unsent == 0;
+
+    if (st_unlikely(pw->stage != ST_PROCESS_RUNNING || pw->retiring || f == NULL)) {
+        st_flight_refuse(pw->w, ev, assignment);
+        return;
+    }
+    TAILQ_REMOVE(&pw->unused, f, link);
+    f->ev = ev;
+    f->assignment = assignment;
+    f->seq = ++pw->next_count << 16 | (uint64_t)(f - pw->slots);
+    f->begun = f->owns = f->sent = f->has_ref = f->returns = f->waits = f->cancelled = false;
+    f->owed = 0;
+    pw->unsent++;
+    if (pw->begun_count < pw->concurrency) {
+        begin(pw, f);
+    } else {
+        TAILQ_INSERT_TAIL(&pw->waiting, f, link);
+        pw->waiting_count++;
+        watch(pw);
+    }
+    if (st_likely(in_turn))
+        send_flight(pw, f);
+}
+
+static void give_back(struct st_worker *w, struct st_event *ev, uint32_t assignment, bool owned)
+{
+    bool ours = owned ? st_event_unstart(ev, assignment) : st_event_recall(ev, assignment);
+
+    if (ours)
+        st_pool_resubmit(w->pool, ev);
+    else
+        st_event_unref(ev); /* withdrawn: answered already */
+}
+
+void st_flight_refuse(struct st_worker *w, struct st_event *ev, uint32_t assignment)
+{
+    st_worker_retreat(w, 1);
+    give_back(w, ev, assignment, false);
+}
+
+/* Credits */
+
+/* Grants what is missing to as many events as may be with the worker. */
+static void grant(struct st_process_worker *pw)
+{
+    uint64_t fit = batch_ns / (pw->mean_ns | 1);
+    uint32_t ahead = fit > MAX_PREFETCH ? MAX_PREFETCH : (uint32_t)fit;
+    uint32_t target = pw->concurrency + (pw->can_take_back && pw->concurrency > 0 ? ahead : 0), n;
+
+    if (pw->stage != ST_PROCESS_RUNNING || pw->retiring || pw->held >= target)
+        return;
+    n = target - pw->held;
+    pw->held = target;
+    st_worker_credit(pw->w, n);
+}
+
+void st_flight_measure(struct st_process_worker *pw, uint64_t duration_ns)
+{
+    pw->mean_ns = pw->mean_ns - pw->mean_ns / 8 + duration_ns / 8;
+    pw->handled++;
+}
+
+/* Whether it is time for a new process: a look at its memory costs three system calls. */
+static void check_limits(struct st_process_worker *pw)
+{
+    uint64_t limit = pw->rt->base.config->own.worker_memory, now = st_loop_now(pw->loop), used;
+    char text[128];
+
+    if (pw->max_requests != 0 && pw->handled >= pw->max_requests) {
+        snprintf(text, sizeof text, "it has handled %llu events", (unsigned long long)pw->handled);
+        st_process_retire(pw, ST_LOST_RECYCLED, text);
+        return;
+    }
+    if (limit == 0 || now - pw->memory_checked_ns < MEMORY_CHECK_MS * ST_MSEC)
+        return;
+    pw->memory_checked_ns = now;
+    used = st_process_memory(pw->process.pid);
+    if (used <= limit)
+        return;
+    snprintf(text, sizeof text, "it uses %llu MiB, more than workerMemory (%llu MiB)",
+             (unsigned long long)(used >> 20), (unsigned long long)(limit >> 20));
+    st_process_retire(pw, ST_LOST_MEMORY, text);
+}
+
+static void on_idle(struct st_channel *ch)
+{
+    struct st_process_worker *pw = st_channel_user(ch);
+
+    promote(pw);
+    if (pw->stage == ST_PROCESS_RUNNING && !pw->retiring)
+        check_limits(pw);
+    if (pw->retiring) {
+        if (pw->begun_count + pw->waiting_count == 0)
+            st_process_retired(pw);
+        return;
+    }
+    grant(pw);
+    watch(pw);
+}
+
+/* Taking back */
+
+/* Takes flights out of both lists that the worker has not begun: unsent, or at or behind `from`;
+ * newest first into `out`. */
+static uint32_t collect_unbegun(struct st_process_worker *pw, uint64_t from, bool waiting_only,
+                                struct st_flight_list *out)
+{
+    struct st_flight_list *lists[] = {&pw->waiting, &pw->begun};
+    uint32_t n = 0;
+
+    for (size_t i = 0; i < (waiting_only ? 1 : ST_ARRAY_LEN(lists)); i++) {
+        struct st_flight *f, *before;
+
+        for (f = TAILQ_LAST(lists[i], st_flight_list); f != NULL; f = before) {
+            before = TAILQ_PREV(f, st_flight_list, link);
+            if (f->sent && f->place < from)
+                continue;
+            unlink_flight(pw, f);
+            if (!f->sent)
+                pw->unsent--;
+            if (f->has_ref)
+                st_channel_free_body(pw->channel, &f->ref);
+            TAILQ_INSERT_TAIL(out, f, link);
+            n++;
+        }
+    }
+    return n;
+}
+
+void st_flight_return(struct st_process_worker *pw, struct st_flight_list *back)
+{
+    struct st_flight *f;
+
+    while ((f = TAILQ_FIRST(back)) != NULL) {
+        struct st_event *ev = f->ev;
+
+        TAILQ_REMOVE(back, f, link);
+        f->ev = NULL;
+        TAILQ_INSERT_HEAD(&pw->unused, f, link);
+        if (f->begun && !f->owns)
+            st_event_unref(ev); /* withdrawn before: answered already */
+        else
+            give_back(pw->w, ev, f->assignment, f->begun);
+    }
+}
+
+void st_flight_withdraw(struct st_process_worker *pw)
+{
+    struct st_flight_list back = TAILQ_HEAD_INITIALIZER(back);
+    uint64_t from = UINT64_MAX;
+    uint32_t n;
+
+    st_channel_take_back(pw->channel, &from);
+    n = collect_unbegun(pw, from, false, &back);
+    pw->held -= n + st_worker_retreat(pw->w, n);
+    st_flight_return(pw, &back);
+}
+
+static void on_slow(struct st_timer *t)
+{
+    struct st_process_worker *pw = ST_CONTAINER_OF(t, struct st_process_worker, slow);
+    struct st_flight *first = TAILQ_FIRST(&pw->begun);
+
+    /* Where none has begun the worker has not got a CPU yet: it is not slow. */
+    if (pw->waiting_count > 0 && first != NULL && first->seq == pw->watched_seq && first->sent &&
+        pw->stage == ST_PROCESS_RUNNING && st_channel_has_begun(pw->channel, first->place))
+        st_flight_withdraw(pw);
+    watch(pw);
+}
+
+void st_flight_cancel(struct st_process_worker *pw, struct st_event *ev)
+{
+    struct st_flight *f;
+
+    TAILQ_FOREACH (f, &pw->begun, link)
+        if (f->ev == ev)
+            break;
+    if (f == NULL || !f->sent || f->cancelled)
+        return;
+    f->cancelled = st_flight_send_small(pw, ST_WIRE_CANCEL, 0, f->seq, (struct st_slice){NULL, 0},
+                                        (struct st_slice){NULL, 0});
+}
+
+/* The end */
+
+static void crash(struct st_process_worker *pw, struct st_flight *f, const char *text)
+{
+    struct st_event *ev = f->ev;
+    bool owns = f->begun ? f->owns : st_flight_claim(pw, f);
+    char whole[1024];
+
+    snprintf(whole, sizeof whole, "%s (while it handled this event)", text);
+    st_flight_leave(pw, f);
+    pw->held--;
+    if (owns)
+        st_answer_set(ev, ST_OUTCOME_CRASH, whole);
+    st_worker_event_done(pw->w, 0);
+    st_flight_complete(pw, ev, owns);
+}
+
+void st_flight_fail(struct st_process_worker *pw, const char *text, struct st_flight_list *back)
+{
+    struct st_flight *f, *next;
+    struct st_flight_list *lists[] = {&pw->waiting, &pw->begun};
+    uint32_t n = 0;
+
+    TAILQ_INIT(back);
+    /* Newest first: each goes to the front of the queue. */
+    for (size_t i = 0; i < ST_ARRAY_LEN(lists); i++) {
+        for (f = TAILQ_LAST(lists[i], st_flight_list); f != NULL; f = next) {
+            next = TAILQ_PREV(f, st_flight_list, link);
+            if (f->sent && st_channel_has_begun(pw->channel, f->place))
+                continue;
+            unlink_flight(pw, f);
+            TAILQ_INSERT_TAIL(back, f, link);
+            n++;
+        }
+    }
+    st_worker_retreat(pw->w, n);
+    while ((f = TAILQ_FIRST(&pw->begun)) != NULL || (f = TAILQ_FIRST(&pw->waiting)) != NULL)
+        crash(pw, f, text);
+}
+
+static void on_room(struct st_channel *ch)
+{
+    struct st_process_worker *pw = st_channel_user(ch);
+
+    if (pw->stage != ST_PROCESS_RUNNING)
+        return;
+    st_answer_room(pw);
+    send_unsent(pw);
+}
+
+static void on_record(struct st_channel *ch, const struct st_wire_view *view)
+{
+    struct st_process_worker *pw = st_channel_user(ch);
+
+    switch (view->kind) {
+    case ST_WIRE_RESULT:
+        st_answer_result(pw, view);
+        break;
+    case ST_WIRE_CHUNK:
+        st_answer_chunk(pw, view);
+        break;
+    case ST_WIRE_CALL:
+    case ST_WIRE_EMIT:
+        st_answer_call(pw, view);
+        break;
+    case ST_WIRE_CREDIT:
+        pw->concurrency += view->meta.credit.n;
+        if (pw->concurrency > pw->slot_count - MAX_PREFETCH - SPARE_SLOTS)
+            st_process_kill(pw, ST_LOST_PROTOCOL, "it gave more credits than it may");
+        break;
+    default: /* ACK of a body: its place is freed with the result */
+        break;
+    }
+}
+
+static void on_broken(struct st_channel *ch, const char *text)
+{
+    st_process_kill(st_channel_user(ch), ST_LOST_PROTOCOL, text);
+}
+
+const struct st_channel_handler st_flight_handler = {
+    .record = on_record,
+    .idle = on_idle,
+    .broken = on_broken,
+    .room = on_room,
+};
