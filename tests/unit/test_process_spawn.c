@@ -17,8 +17,6 @@
 #include "processor/core/process.h"
 #include "tests/support/process.h"
 
-extern char **environ;
-
 static char own[PATH_MAX];      /* path of this program, which is also the worker */
 static char printed[64 * 1024]; /* of the last process */
 static char how[128];
