@@ -43,6 +43,8 @@ void st_outq_take(struct st_outq *q, struct st_net *net, struct st_buf bytes)
 {
     struct st_out *o;
 
+    if (bytes.region == NULL)
+        return; /* empty */
     if (bytes.length <= ST_OUTQ_COPY_MAX) {
         st_outq_copy(q, net, st_buf_slice(&bytes));
         st_buf_drop(&bytes);

@@ -64,11 +64,12 @@ check_shell() {
 
 check_tidy() { configure && python3 "$support/run_tidy.py" -j "$jobs" build/lint; }
 
-# The preset is only configured: its compile commands are clang's.
+# The preset is only configured, and generated sources are written: its compile commands are clang's.
 configure() {
     [[ -z ${configured:-} ]] || return 0
     mkdir -p build
-    if ! cmake --preset lint >build/lint-configure.log 2>&1; then
+    if ! { cmake --preset lint && cmake --build build/lint --target generated; } \
+        >build/lint-configure.log 2>&1; then
         tail -n 40 build/lint-configure.log
         return 1
     fi
