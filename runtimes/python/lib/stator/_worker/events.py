@@ -69,7 +69,7 @@ def decode(source: Source, record: bytes) -> RecordEvent:
     put["_seq"] = wire.record_head.unpack_from(record)[4]
     put["_sections"] = places = {}
     for ident, offset, length in wire.sections(record):
-        places.setdefault(ident, (offset, length))
+        places[ident] = (offset, length)
     if wire.META not in places or places[wire.META][1] < wire.event_meta.size:
         raise wire.BrokenRecord("an event without its META")
     put["_meta"] = wire.event_meta.unpack_from(record, places[wire.META][0])

@@ -75,8 +75,8 @@ def sections(record: Bytes) -> list[tuple[int, int, int]]:
 
 
 def section(record: Bytes, ident: int) -> Optional[bytes]:
-    """The bytes of the first section with the id; None without it."""
-    for found, offset, length in sections(record):
+    """The bytes of the last section with the id; None without it."""
+    for found, offset, length in reversed(sections(record)):
         if found == ident:
             return bytes(record[offset:offset + length])
     return None
