@@ -72,6 +72,38 @@ static bool is_plain(unsigned char c, bool quoted)
     return c >= 0x20 && c < 0x7f && !(quoted && (c == '"' || c == '\\'));
 }
 
+enum { WORD = sizeof(uint64_t) };
+
+/* A high bit in each byte of v that is zero (and maybe in higher bytes behind one). */
+static uint64_t zero_bytes(uint64_t v)
+{
+    return (v - 0x0101010101010101u) & ~v & 0x8080808080808080u;
+}
+
+/* True: all bytes of a word are plain, quoted or not. False: maybe not. */
+static bool word_is_plain(const unsigned char *s)
+{
+    const uint64_t ones = 0x0101010101010101u;
+    uint64_t v, below;
+
+    memcpy(&v, s, sizeof(v));
+    below = (v - ones * 0x20) & ~v; /* bytes below 0x20 */
+    return (((v | below | (v + ones)) & (ones * 0x80)) | zero_bytes(v ^ (ones * '"')) |
+            zero_bytes(v ^ (ones * '\\'))) == 0;
+}
+
+/* How many bytes from the first on are plain. */
+static size_t plain_length(const unsigned char *s, size_t n, bool quoted)
+{
+    size_t i = 0;
+
+    while (n - i >= WORD && word_is_plain(s + i))
+        i += WORD;
+    while (i < n && is_plain(s[i], quoted))
+        i++;
+    return i;
+}
+
 /* Escape sequence of one code point below U+00A0. */
 static size_t escape(unsigned c, char out[8])
 {
@@ -116,8 +148,7 @@ static void put_escaped(struct line *l, struct st_slice text, bool quoted)
     char buf[8];
 
     while (left > 0 && !l->cut) {
-        for (n = 0; n < left && is_plain(s[n], quoted);)
-            n++;
+        n = plain_length(s, left, quoted);
         used = n;
         if (n > 0) {
             if (n > room(l))
@@ -292,6 +323,24 @@ static void put_group(struct line *l, const struct st_log_record *rec,
     put(l, style->flattened ? "\"" : "}");
 }
 
+/* Milliseconds with three decimals. Every record has them: printf takes longer than the rest of it.
+ */
+static void put_millis(struct line *l, uint64_t us)
+{
+    char text[24], *p = text + sizeof(text);
+
+    for (int i = 0; i < 5 || us > 0; i++) {
+        if (i == 3) {
+            *--p = '.';
+            continue;
+        }
+        *--p = (char)('0' + us % 10);
+        us /= 10;
+    }
+    memcpy(l->at, p, (size_t)(text + sizeof(text) - p));
+    l->at += text + sizeof(text) - p;
+}
+
 static void put_time(struct line *l, uint64_t wall_ns, enum st_log_time form)
 {
     char text[32];
@@ -301,9 +350,7 @@ static void put_time(struct line *l, uint64_t wall_ns, enum st_log_time form)
         put_string(l, st_slice_of(text));
         return;
     }
-    snprintf(text, sizeof(text), "%llu.%03u", (unsigned long long)(wall_ns / ST_MSEC),
-             (unsigned)(wall_ns % ST_MSEC / 1000));
-    put(l, text);
+    put_millis(l, wall_ns / 1000);
 }
 
 static void format_json(struct line *l, const struct st_log_record *rec,

@@ -143,6 +143,32 @@ static void test_doubles(void **state)
     }
 }
 
+/* Long texts are looked at in words: each byte means the same at each place in them. */
+static void test_every_byte_everywhere(void **state)
+{
+    enum { LENGTH = 21 };
+
+    (void)state;
+    for (unsigned c = 1; c < 256; c++) {
+        char one[2] = {(char)c}, alone[64];
+
+        format(ST_LOG_JSON, false, ST_LOG_INFO, "n", one, NULL);
+        snprintf(alone, sizeof alone, "%s", strstr(line, "\"message\":\"") + 11);
+        alone[strlen(alone) - 3] = '\0'; /* "}\n */
+        for (size_t at = 0; at < LENGTH; at++) {
+            char text[LENGTH + 1], expected[64];
+
+            memset(text, 'a', LENGTH);
+            text[LENGTH] = '\0';
+            text[at] = (char)c;
+            format(ST_LOG_JSON, false, ST_LOG_INFO, "n", text, NULL);
+            snprintf(expected, sizeof expected, "\"message\":\"%.*s%s%s\"}\n", (int)at, text, alone,
+                     text + at + 1);
+            assert_string_equal(strstr(line, "\"message\""), expected);
+        }
+    }
+}
+
 static void test_utf8(void **state)
 {
     static const struct {
@@ -684,6 +710,7 @@ int main(void)
         cmocka_unit_test(test_json),
         cmocka_unit_test(test_styles),
         cmocka_unit_test(test_doubles),
+        cmocka_unit_test(test_every_byte_everywhere),
         cmocka_unit_test(test_utf8),
         cmocka_unit_test(test_long_records_are_cut),
         cmocka_unit_test(test_cut_anywhere),
