@@ -2,6 +2,7 @@
 file's handler(context, event) is called. Its hooks are as small as can be; what the real ones do is
 tested elsewhere. The control socket takes one byte: d drain, s stop."""
 
+import asyncio
 import importlib.util
 import inspect
 import json
@@ -68,6 +69,7 @@ def main() -> None:
         parse_body=lambda raw, kind: json.loads(raw), open_cloud_event=open_cloud_event,
         piece=lambda value: json.dumps(value).encode(), control=control, drained=lambda: os.write(3, b"D"), started=lambda: os.write(3, b"R"))
     context = SimpleNamespace(native=_native)
+    hooks.new_loop = asyncio.new_event_loop
     _native.run(module.handler, context, hooks, triggers=["the trigger"], event_class=Event,
                 **options)
 

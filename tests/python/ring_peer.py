@@ -210,7 +210,7 @@ class RingPeer:
             assert offset >= head_size
             sections[ident] = self.map[at + offset:at + offset + length]
         record = Record(kind, flags, seq, sections)
-        if META in sections:
+        if META in sections and kind != CREDIT:
             (record.duration_ns, _, record.status, record.outcome) = result_meta.unpack(
                 sections[META])
         if BODY_REF in sections:

@@ -96,9 +96,9 @@ static void event_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
-void py_event_detach(struct py_event *ev)
+void py_event_copy(struct py_event *ev)
 {
-    if (ev->copy != NULL || ev->record == NULL || Py_REFCNT(ev) == 1) {
+    if (ev->copy != NULL || ev->record == NULL) {
         return;
     }
     ev->copy = PyMem_Malloc(ev->record->size);

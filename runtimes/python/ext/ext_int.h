@@ -71,8 +71,8 @@ extern PyType_Spec py_event_spec;
 /* An event for that record; recycled where there is one. NULL with an exception. */
 struct py_event *py_event_new(const struct st_wire_record *record);
 
-/* Nobody needs the record in the ring any more after this: copied where others hold the event. */
-void py_event_detach(struct py_event *ev);
+/* The record in the ring is not needed any more after this: the event has a copy. */
+void py_event_copy(struct py_event *ev);
 
 /* Its result leaves now: what the processor then takes back (a body in its pool) is read. */
 void py_event_settle(struct py_event *ev);
@@ -137,8 +137,12 @@ enum py_outcome py_answer(struct py_event *ev, PyObject *result, struct py_sourc
 /* Answers with the exception that is set. 0, or -1: the processor is gone. */
 int py_answer_error(struct py_event *ev);
 
-/* Answers with a tuple of results.py that has no stream. 0, or -1: the processor is gone. */
-int py_answer_mapped(struct py_event *ev, PyObject *mapped);
+/* Answers a batch with what its handler returned, or, when that is NULL, each of its events with
+ * the exception that is set. 0, or -1: the processor is gone. */
+int py_answer_batch(PyObject *events, PyObject *result);
+
+/* Tells the processor that n more events may come at once. 0, or -1: the processor is gone. */
+int py_write_credit(uint32_t n);
 
 /* The exception that is set, with its traceback, and none is set any more. */
 PyObject *py_take_exception(void);
@@ -156,6 +160,7 @@ struct py_stream {
     PyObject *rest; /* bytes of a piece that wait for room; NULL: none */
     size_t rest_at;
     PyObject *waiter; /* future of the coroutine that waits for them; NULL: none does */
+    PyObject *task;   /* NULL: a plain function's */
     uint64_t window;
     bool begun;     /* the first chunk, with the head, has left */
     bool cancelled; /* nobody reads it any more */
@@ -169,8 +174,9 @@ struct py_stream *py_stream_new(struct py_event *ev, struct py_source *source);
  * exception: the processor is gone. */
 int py_stream_run(struct py_event *ev, struct py_source *source);
 
-/* A coroutine that sends all pieces; the end is py_stream_end. NULL with an exception. */
-PyObject *py_stream_coroutine(struct py_stream *stream);
+/* A coroutine that sends all pieces; the end is py_stream_end. task: what is cancelled when nobody
+ * reads any more. NULL with an exception. */
+PyObject *py_stream_coroutine(struct py_stream *stream, PyObject *task);
 
 /* The last record. failed: an exception is set, which is reported. 0, or -1: gone. */
 int py_stream_end(struct py_stream *stream, bool failed);
@@ -185,9 +191,9 @@ extern PyObject *py_stream_cancelled; /* exception */
 
 /* ---- Coroutines: async.c ---- */
 
-/* Runs the worker in asyncio's loop until it is told to stop. first, coroutine: an event whose
- * handler turned out to be a coroutine (both taken), or NULL. 0, or -1 with an exception. */
-int py_async_run(struct py_event *first, PyObject *coroutine);
+/* Runs the worker in asyncio's loop until it is told to stop. unit, awaitable: events whose handler
+ * turned out to be a coroutine (both taken), or NULL. 0, or -1 with an exception. */
+int py_async_run(PyObject *unit, PyObject *awaitable);
 
 /* The event that the code which runs now is about; borrowed, NULL: none. */
 PyObject *py_async_current(void);
@@ -225,8 +231,21 @@ PyObject *py_worker_call(PyObject *event);
 /* Ends a process that a handler forked. */
 _Noreturn void py_leave_fork(int status);
 
-/* Handles a BATCH record, or an event as a batch of one. 0; -1 with an exception: gone. */
-int py_worker_batch(const struct st_wire_record *record);
+/* A unit is what a handler is called with: an event, or the list of a batch. */
+
+/* That of a record. NULL with an exception. */
+PyObject *py_unit_begin(const struct st_wire_record *record);
+
+/* Its records in the ring are not needed any more. */
+void py_unit_copy(PyObject *unit);
+
+/* All is answered: takes the unit. Events that somebody holds stay usable. */
+void py_unit_end(PyObject *unit);
+
+bool py_is_awaitable(PyObject *result);
+
+/* Nothing runs and nothing waits: says so, if the processor has asked. */
+int py_tell_drained(void);
 
 /* What run() does: module.c. */
 int py_worker_run(void);

@@ -70,6 +70,25 @@ int py_reply_write(const struct py_reply *r)
     return 0;
 }
 
+int py_write_credit(uint32_t n)
+{
+    struct st_wire_credit credit = {.n = n};
+    size_t at = sizeof(struct st_wire_record) + sizeof(struct st_wire_section);
+    size_t size = round_up(at + sizeof credit, ST_WIRE_ALIGN);
+    struct writer w = {.at = at};
+
+    w.record = (struct st_wire_record *)py_link_reserve(&py_worker.link, size);
+    if (w.record == NULL) {
+        return -1;
+    }
+    *w.record = (struct st_wire_record){
+        .size = (uint32_t)size, .header_size = (uint16_t)at, .kind = ST_WIRE_CREDIT};
+    w.section = (struct st_wire_section *)(w.record + 1);
+    put_section(&w, ST_WIRE_META, &credit, sizeof credit);
+    py_link_commit(&py_worker.link, size, py_worker.now_ns);
+    return 0;
+}
+
 void py_source_clear(struct py_source *source)
 {
     Py_CLEAR(source->type);
@@ -326,7 +345,7 @@ int py_answer_error(struct py_event *ev)
     return outcome == PY_GONE ? -1 : 0;
 }
 
-int py_answer_mapped(struct py_event *ev, PyObject *mapped)
+static int answer_one_of_batch(struct py_event *ev, PyObject *mapped)
 {
     struct py_source stream = {0};
     enum py_outcome outcome = PY_DONE;
@@ -334,10 +353,41 @@ int py_answer_mapped(struct py_event *ev, PyObject *mapped)
     if (answer_mapped(ev, mapped, &stream, &outcome) < 0) {
         return py_answer_error(ev);
     }
+    /* A body that is too long just now; results.py lets no generator through. */
     if (outcome == PY_STREAM) {
         return py_stream_run(ev, &stream);
     }
     return outcome == PY_GONE ? -1 : 0;
+}
+
+int py_answer_batch(PyObject *events, PyObject *result)
+{
+    PyObject *mapped = NULL, *failure = NULL;
+    Py_ssize_t count = PyList_GET_SIZE(events);
+    int rc = 0;
+
+    if (result != NULL && py_worker.hooks.map_batch != NULL) {
+        mapped = PyObject_CallFunctionObjArgs(py_worker.hooks.map_batch, result, events, NULL);
+    }
+    if (mapped != NULL && (!PyList_Check(mapped) || PyList_GET_SIZE(mapped) != count)) {
+        PyErr_SetString(PyExc_TypeError, "a mapped batch is a list with a result for each event");
+        Py_CLEAR(mapped);
+    }
+    if (mapped == NULL) {
+        failure = py_take_exception();
+    }
+    for (Py_ssize_t i = 0; rc == 0 && i < count; i++) {
+        struct py_event *ev = (struct py_event *)PyList_GET_ITEM(events, i);
+        if (failure != NULL) {
+            PyErr_SetObject((PyObject *)Py_TYPE(failure), failure);
+            rc = py_answer_error(ev);
+        } else {
+            rc = answer_one_of_batch(ev, PyList_GET_ITEM(mapped, i));
+        }
+    }
+    Py_XDECREF(failure);
+    Py_XDECREF(mapped);
+    return rc;
 }
 
 static enum py_outcome answer_slowly(struct py_event *ev, PyObject *result,

@@ -50,6 +50,7 @@ static void stream_dealloc(PyObject *self)
     py_source_clear(&stream->source);
     Py_CLEAR(stream->rest);
     Py_CLEAR(stream->waiter);
+    Py_CLEAR(stream->task);
     Py_CLEAR(stream->ev);
     PyObject_Free(self);
     Py_DECREF(type);
@@ -265,8 +266,8 @@ int py_stream_end(struct py_stream *stream, bool failed)
     if (!stream->begun) {
         return end_unbegun(stream, failed);
     }
-    if (failed && stream->cancelled && PyErr_ExceptionMatches(py_stream_cancelled)) {
-        PyErr_Clear();
+    if (failed && stream->cancelled) {
+        PyErr_Clear(); /* most likely what told it so */
     } else if (failed) {
         report(stream);
     }
@@ -286,18 +287,13 @@ int py_stream_end(struct py_stream *stream, bool failed)
 
 static void resolve(struct py_stream *stream)
 {
-    PyObject *waiter = stream->waiter, *rc, *done;
+    PyObject *waiter = stream->waiter, *done, *none;
 
     stream->waiter = NULL;
-    if (waiter == NULL) {
-        return;
-    }
     done = PyObject_CallMethod(waiter, "done", NULL);
     if (done == Py_False) {
-        rc = stream->cancelled
-                 ? PyObject_CallMethod(waiter, "set_exception", "O", py_stream_cancelled)
-                 : PyObject_CallMethod(waiter, "set_result", "O", Py_None);
-        Py_XDECREF(rc);
+        none = PyObject_CallMethod(waiter, "set_result", "O", Py_None);
+        Py_XDECREF(none);
     }
     Py_XDECREF(done);
     Py_DECREF(waiter);
@@ -318,7 +314,7 @@ static int flush_rest(struct py_stream *stream)
     if (write_some(stream, PyBytes_AS_STRING(stream->rest), n, &stream->rest_at) < 0) {
         return -1;
     }
-    if (stream->rest_at == n || stream->cancelled) {
+    if (stream->rest_at == n) {
         Py_CLEAR(stream->rest);
         resolve(stream);
     }
@@ -351,9 +347,17 @@ void py_stream_cancel(uint64_t seq)
 {
     struct py_stream *stream = find_stream(seq);
 
-    if (stream != NULL) {
-        stream->cancelled = true;
-        (void)flush_rest(stream);
+    if (stream == NULL || stream->cancelled) {
+        return;
+    }
+    stream->cancelled = true;
+    if (stream->task == NULL) {
+        return; /* a plain function looks itself */
+    }
+    PyObject *done = PyObject_CallMethod(stream->task, "cancel", NULL);
+    Py_XDECREF(done);
+    if (done == NULL) {
+        PyErr_WriteUnraisable((PyObject *)stream);
     }
 }
 
@@ -396,7 +400,7 @@ static PyObject *stream_send(PyObject *self, PyObject *piece)
     return rc == 0 ? Py_NewRef(Py_None) : NULL;
 }
 
-PyObject *py_stream_coroutine(struct py_stream *stream)
+PyObject *py_stream_coroutine(struct py_stream *stream, PyObject *task)
 {
     PyObject *coroutine;
 
@@ -411,6 +415,7 @@ PyObject *py_stream_coroutine(struct py_stream *stream)
             return NULL;
         }
     }
+    stream->task = Py_NewRef(task);
     coroutine = PyObject_CallFunctionObjArgs(py_worker.hooks.stream, (PyObject *)stream,
                                              stream->source.body, NULL);
     return coroutine;

@@ -52,8 +52,7 @@ int py_worker_control(int ready)
     return 0;
 }
 
-/* Nothing runs and nothing waits. */
-static int tell_drained(void)
+int py_tell_drained(void)
 {
     PyObject *none;
 
@@ -109,21 +108,14 @@ static struct py_event *begin_event(const struct st_wire_record *record)
         ev->record = record;
     } else {
         ev = py_event_new(record);
-        if (ev == NULL) {
-            return NULL;
-        }
     }
-    if (py_worker.now_ns == 0) {
-        py_worker.now_ns = py_clock_ns();
-    }
-    ev->begin_ns = py_worker.now_ns;
-    if (py_worker.usual_ns > quick_ns) {
-        py_link_announce(&py_worker.link);
+    if (ev != NULL) {
+        ev->begin_ns = py_worker.now_ns;
     }
     return ev;
 }
 
-/* The result has left: keeps the object for the next event, or leaves it to those who hold it. */
+/* Keeps the object for the next event, or leaves it to those who hold it. */
 static void end_event(struct py_event *ev)
 {
     if (Py_REFCNT(ev) == 1 && ev->weak == NULL) {
@@ -132,136 +124,120 @@ static void end_event(struct py_event *ev)
             spare = ev;
             return;
         }
+    } else {
+        py_event_copy(ev);
     }
-    py_event_detach(ev);
     Py_DECREF(ev);
 }
 
-static bool is_awaitable(PyObject *result)
-{
-    return PyCoro_CheckExact(result) || (Py_TYPE(result)->tp_as_async != NULL &&
-                                         Py_TYPE(result)->tp_as_async->am_await != NULL &&
-                                         Py_TYPE(result)->tp_as_async->am_anext == NULL);
-}
-
-/* Runs one event. *awaitable: what the handler returned if it must be awaited, and then the event
- * is not over. 0; -1 with an exception: the processor is gone. */
-static int run_event(struct py_event *ev, PyObject **awaitable)
-{
-    struct py_source source = {0};
-    enum py_outcome outcome;
-    PyObject *result;
-
-    py_worker.current = (PyObject *)ev;
-    result = py_worker_call((PyObject *)ev);
-    if (result != NULL && is_awaitable(result)) {
-        *awaitable = result;
-        py_worker.current = NULL;
-        return 0;
-    }
-    outcome = py_answer(ev, result, &source);
-    Py_XDECREF(result);
-    if (outcome == PY_STREAM && py_stream_run(ev, &source) < 0) {
-        outcome = PY_GONE;
-    }
-    py_worker.current = NULL;
-    end_event(ev);
-    return outcome == PY_GONE ? -1 : 0;
-}
-
-/* ---- Batches ---- */
-
-/* Events of the record, in a new list; NULL with an exception. */
-static PyObject *batch_events(const struct st_wire_record *record)
+/* The events of a batch, or one alone, as a list. */
+static PyObject *begin_batch(const struct st_wire_record *record)
 {
     const struct st_wire_section *section = (const struct st_wire_section *)(record + 1);
     size_t count = (record->header_size - sizeof *record) / sizeof *section;
+    bool is_batch = record->kind == ST_WIRE_BATCH;
     PyObject *list = PyList_New(0);
     struct py_event *ev = NULL;
 
-    for (size_t i = 0; list != NULL && i < count; i++) {
-        if (record->kind == ST_WIRE_BATCH && section[i].id != ST_WIRE_RECORD) {
+    for (size_t i = 0; list != NULL && i < (is_batch ? count : 1); i++) {
+        if (is_batch && section[i].id != ST_WIRE_RECORD) {
             continue;
         }
-        ev = py_event_new(record->kind == ST_WIRE_BATCH
-                              ? (const void *)((const char *)record + section[i].offset)
-                              : record);
+        ev = py_event_new(is_batch ? (const void *)((const char *)record + section[i].offset)
+                                   : record);
         if (ev == NULL || PyList_Append(list, (PyObject *)ev) < 0) {
             Py_CLEAR(list);
         } else {
             ev->begin_ns = py_worker.now_ns;
         }
         Py_XDECREF(ev);
-        if (record->kind != ST_WIRE_BATCH) {
-            break;
-        }
     }
-    if (list != NULL && PyList_GET_SIZE(list) > 0) {
-        ((struct py_event *)PyList_GET_ITEM(list, PyList_GET_SIZE(list) - 1))->last_in_batch = true;
+    if (list != NULL && PyList_GET_SIZE(list) == 0) {
+        Py_CLEAR(list);
+        PyErr_SetString(PyExc_RuntimeError, "a batch without events");
+    }
+    if (list != NULL) {
+        ev->last_in_batch = true;
     }
     return list;
 }
 
-/* Answers each event with its part of `mapped`, or all of them with the exception that is set. */
-static int answer_batch(PyObject *events, PyObject *mapped)
+PyObject *py_unit_begin(const struct st_wire_record *record)
 {
-    Py_ssize_t count = PyList_GET_SIZE(events);
-    PyObject *failure = NULL;
-    int rc = 0;
-
-    if (mapped != NULL && (!PyList_Check(mapped) || PyList_GET_SIZE(mapped) != count)) {
-        PyErr_SetString(PyExc_TypeError, "a mapped batch is a list with a result for each event");
-        mapped = NULL;
-    }
-    if (mapped == NULL) {
-        failure = py_take_exception();
-    }
-    for (Py_ssize_t i = 0; rc == 0 && i < count; i++) {
-        struct py_event *ev = (struct py_event *)PyList_GET_ITEM(events, i);
-        if (failure != NULL) {
-            PyErr_SetObject((PyObject *)Py_TYPE(failure), failure);
-            rc = py_answer_error(ev);
-        } else {
-            rc = py_answer_mapped(ev, PyList_GET_ITEM(mapped, i));
-        }
-    }
-    Py_XDECREF(failure);
-    return rc;
-}
-
-static void detach_all(PyObject *events, bool alone)
-{
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(events); i++) {
-        struct py_event *ev = (struct py_event *)PyList_GET_ITEM(events, i);
-        if (!alone || Py_REFCNT(ev) > 1) {
-            Py_INCREF(ev);
-            py_event_detach(ev);
-            Py_DECREF(ev);
-        }
-    }
-}
-
-int py_worker_batch(const struct st_wire_record *record)
-{
-    PyObject *events, *result = NULL, *mapped = NULL;
-    int rc;
-
     if (py_worker.now_ns == 0) {
         py_worker.now_ns = py_clock_ns();
     }
-    events = batch_events(record);
-    if (events == NULL) {
-        return -1;
+    if (py_worker.usual_ns > quick_ns) {
+        py_link_announce(&py_worker.link);
     }
-    result = py_worker_call(events);
-    if (result != NULL) {
-        mapped = PyObject_CallFunctionObjArgs(py_worker.hooks.map_batch, result, events, NULL);
+    if (py_worker.batch || record->kind == ST_WIRE_BATCH) {
+        return begin_batch(record);
     }
-    rc = answer_batch(events, mapped);
-    Py_XDECREF(mapped);
+    return (PyObject *)begin_event(record);
+}
+
+void py_unit_copy(PyObject *unit)
+{
+    if (!PyList_Check(unit)) {
+        py_event_copy((struct py_event *)unit);
+        return;
+    }
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(unit); i++) {
+        py_event_copy((struct py_event *)PyList_GET_ITEM(unit, i));
+    }
+}
+
+void py_unit_end(PyObject *unit)
+{
+    if (!PyList_Check(unit)) {
+        end_event((struct py_event *)unit);
+        return;
+    }
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(unit); i++) {
+        struct py_event *ev = (struct py_event *)PyList_GET_ITEM(unit, i);
+        if (Py_REFCNT(ev) > 1 || Py_REFCNT(unit) > 1) {
+            py_event_copy(ev);
+        }
+    }
+    Py_DECREF(unit);
+}
+
+bool py_is_awaitable(PyObject *result)
+{
+    return PyCoro_CheckExact(result) || (Py_TYPE(result)->tp_as_async != NULL &&
+                                         Py_TYPE(result)->tp_as_async->am_await != NULL &&
+                                         Py_TYPE(result)->tp_as_async->am_anext == NULL);
+}
+
+/* Runs one unit (taken). *awaitable: what the handler returned if it must be awaited, and then the
+ * unit is not over. 0; -1 with an exception: the processor is gone. */
+static int run_unit(PyObject *unit, PyObject **awaitable)
+{
+    bool is_batch = PyList_Check(unit);
+    PyObject *first = is_batch ? PyList_GET_ITEM(unit, 0) : unit;
+    struct py_source source = {0};
+    PyObject *result;
+    int rc = 0;
+
+    py_worker.current = first;
+    result = py_worker_call(unit);
+    if (result != NULL && py_is_awaitable(result)) {
+        *awaitable = result;
+        py_worker.current = NULL;
+        return 0;
+    }
+    if (is_batch) {
+        rc = py_answer_batch(unit, result);
+    } else {
+        enum py_outcome outcome = py_answer((struct py_event *)first, result, &source);
+        if (outcome == PY_STREAM) {
+            rc = py_stream_run((struct py_event *)first, &source);
+        }
+        rc = outcome == PY_GONE ? -1 : rc;
+    }
     Py_XDECREF(result);
-    detach_all(events, Py_REFCNT(events) == 1);
-    Py_DECREF(events);
+    py_worker.current = NULL;
+    py_unit_end(unit);
     return rc;
 }
 
@@ -274,7 +250,7 @@ static int sleep_until_ready(void)
 
     py_link_announce(link);
     py_link_release(link, false);
-    if (tell_drained() < 0) {
+    if (py_tell_drained() < 0) {
         return -1;
     }
     ready = py_link_sleep(link, link->next, -1);
@@ -298,11 +274,10 @@ static int look_around(void)
     return py_worker_control(py_link_poll(link));
 }
 
-static int run_plain(struct py_event **first, PyObject **awaitable)
+static int run_plain(PyObject **unit, PyObject **awaitable)
 {
     while (!py_worker.stop && *awaitable == NULL) {
         const struct st_wire_record *record = py_link_take(&py_worker.link);
-        int rc;
 
         if (record == NULL) {
             if (PyErr_Occurred() || sleep_until_ready() < 0) {
@@ -310,13 +285,8 @@ static int run_plain(struct py_event **first, PyObject **awaitable)
             }
             continue;
         }
-        if (py_worker.batch || record->kind == ST_WIRE_BATCH) {
-            rc = py_worker_batch(record);
-        } else {
-            *first = begin_event(record);
-            rc = *first != NULL ? run_event(*first, awaitable) : -1;
-        }
-        if (rc < 0 || look_around() < 0) {
+        *unit = py_unit_begin(record);
+        if (*unit == NULL || run_unit(*unit, awaitable) < 0 || look_around() < 0) {
             return -1;
         }
     }
@@ -325,16 +295,15 @@ static int run_plain(struct py_event **first, PyObject **awaitable)
 
 int py_worker_run(void)
 {
-    struct py_event *first = NULL;
-    PyObject *awaitable = NULL;
+    PyObject *unit = NULL, *awaitable = NULL;
     int rc = 0;
 
     py_worker.link.other = other_record;
-    if (!py_worker.is_async || py_worker.batch) {
-        rc = run_plain(&first, &awaitable);
+    if (!py_worker.is_async) {
+        rc = run_plain(&unit, &awaitable);
     }
-    if (rc == 0 && !py_worker.stop) {
-        rc = py_async_run(awaitable != NULL ? first : NULL, awaitable);
+    if (rc == 0 && (py_worker.is_async || awaitable != NULL)) {
+        rc = py_async_run(awaitable != NULL ? unit : NULL, awaitable);
     }
     py_link_announce(&py_worker.link);
     Py_CLEAR(spare);

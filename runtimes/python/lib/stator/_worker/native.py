@@ -118,3 +118,5 @@ def run(worker: Worker) -> None:
         is_async=worker.handler.is_async or worker.keeps_loop, batch=worker.batch,
         max_concurrency=worker.max_concurrency, loop=worker.loop,
         decode_strings=worker.source.decode_strings)
+    if worker.pending_callback is not None:
+        worker.loop.run_until_complete(worker.pending_callback)
