@@ -73,6 +73,11 @@ SERVERS = {
     "fasthttp_worker": Server(lambda p: [str(p.out / "fasthttp_worker"), "-addr",
                                          f"127.0.0.1:{p.port}", "-workers", "8", "-procs", "1"],
                               ("{out}/fasthttp_worker",)),
+    "uvicorn": Server(lambda p: [str(p.out / "peers/bin/uvicorn"), "asgi_app:app", "--app-dir",
+                                 str(HERE / "peers"), "--host", "127.0.0.1", "--port",
+                                 str(p.port), "--loop", "uvloop", "--http", "httptools",
+                                 "--no-access-log", "--log-level", "warning"],
+                      ("{out}/peers/bin/uvicorn",)),
     "node": Server(lambda p: ["node", str(HERE / "peers/node_http.js"), str(p.port)], ("node",)),
 }
 
@@ -80,6 +85,7 @@ SERVERS = {
 SUBJECTS = {
     "stator": "native.yaml",
     "stator-thread": "native-thread.yaml",
+    "stator-python": "python.yaml",
 }
 
 
@@ -121,6 +127,7 @@ CLIENTS = {
 }
 
 _WEB = ("limit_http", "nginx", "fasthttp_worker", "node")
+_PYTHON = ("limit_http", "uvicorn")
 _GET = ("-e", str(len(HELLO)))
 _POST = ("-s", "1024", "-E")
 
@@ -135,6 +142,14 @@ CASES = {c.name: c for c in (
          args=("-c", "64", "-D", "16", *_GET)),
     Case("http-get-thread", "GET, 64 connections: handler on the loop, or on a worker thread",
          ("limit_http",), ("stator", "stator-thread"), args=("-c", "64", *_GET)),
+    Case("python-get", "GET, 64 connections, a Python worker process", _PYTHON,
+         ("stator-python",), args=("-c", "64", *_GET)),
+    Case("python-get-c4", "GET, 4 connections, a Python worker process: latency", _PYTHON,
+         ("stator-python",), args=("-c", "4", *_GET)),
+    Case("python-post-1k", "POST echo of 1 KiB, 64 connections, a Python worker process", _PYTHON,
+         ("stator-python",), args=("-c", "64", *_POST), echo=True),
+    Case("python-pipelined", "GET, 64 connections, 16 in flight on each, a Python worker process",
+         _PYTHON, ("stator-python",), args=("-c", "64", "-D", "16", *_GET)),
 )}
 
 

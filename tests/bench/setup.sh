@@ -1,6 +1,6 @@
 #!/bin/bash
 # Gets the optional peers of the benchmarks: nginx, wrk and Node.js from Debian (as root), and
-# fasthttp_worker, built by Go. What cannot be had is named and left out by bench.py.
+# fasthttp_worker, built by Go, and uvicorn from PyPI. What cannot be had is named and left out by bench.py.
 set -uo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -35,5 +35,10 @@ if ! command -v go >/dev/null; then
 elif ! (cd "$here/peers/fasthttp_worker" &&
     CGO_ENABLED=0 GOTOOLCHAIN=local go build -o "$out/fasthttp_worker" .) >"$out/go.log" 2>&1; then
     echo "setup.sh: fasthttp_worker is not built: $(tail -n 1 "$out/go.log")"
+fi
+
+if ! { [ -x "$out/peers/bin/python" ] || /usr/bin/python3 -m venv "$out/peers"; } >"$out/pip.log" 2>&1 ||
+    ! "$out/peers/bin/pip" install -q -r "$here/peers/requirements.txt" >>"$out/pip.log" 2>&1; then
+    echo "setup.sh: uvicorn is not installed: $(tail -n 1 "$out/pip.log")"
 fi
 exit 0
