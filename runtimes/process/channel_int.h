@@ -9,8 +9,8 @@
 #include "runtimes/process/ring.h"
 
 enum {
-    ST_CHANNEL_MAX_TAKE = 1024,     /* records taken before others have their turn */
-    ST_CHANNEL_IO_SIZE = 256 * 1024 /* socket: bytes of a read, and of output that waits */
+    ST_CHANNEL_MAX_TAKE = 1024,    /* records taken before others have their turn */
+    ST_CHANNEL_IO_SIZE = 64 * 1024 /* socket: bytes of a read, and of output that waits */
 };
 
 /* A body of the worker's pool, or its way back: the ACK that is to be written. */
@@ -79,6 +79,7 @@ struct st_channel {
     struct event write_event; /* armed while output waits */
     struct st_timer starved;  /* there was no body memory: try again */
     uint64_t sent;            /* bytes */
+    size_t missing;           /* bytes of a record that has begun to come */
     size_t writing;           /* of the record that was reserved */
     struct st_channel_bytes in, out;
 };

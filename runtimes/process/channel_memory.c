@@ -349,9 +349,12 @@ static struct st_channel_ack *new_ack(struct st_channel *ch, const struct st_wir
 
 void st_channel_return_body(struct st_channel *ch, const struct st_wire_ref *ref)
 {
+    struct st_channel_ack *ack;
+
     if (ch->closed || ch->broken != NULL || ref->region != ST_WIRE_UP)
         return;
-    STAILQ_INSERT_TAIL(&ch->acks, new_ack(ch, ref), link);
+    ack = new_ack(ch, ref);
+    STAILQ_INSERT_TAIL(&ch->acks, ack, link);
     st_loop_flush_later(ch->loop, &ch->flush);
 }
 

@@ -27,7 +27,7 @@ static void bytes_drop(struct st_channel_bytes *b)
  * memory. */
 static bool bytes_room(struct st_channel *ch, struct st_channel_bytes *b, size_t n)
 {
-    size_t used = b->len - b->at, size = ST_CHANNEL_IO_SIZE;
+    size_t used = b->len - b->at, size;
     struct st_region *r;
 
     if (b->region != NULL && n <= b->region->size - b->len)
@@ -39,26 +39,22 @@ static bool bytes_room(struct st_channel *ch, struct st_channel_bytes *b, size_t
         b->len = used;
         return true;
     }
-    while (size < used + n)
-        size *= 2;
+    size = used + n > ST_CHANNEL_IO_SIZE ? used + n : ST_CHANNEL_IO_SIZE;
     r = st_body_region_try_new(ch->bodies, size);
     if (r == NULL)
         return false;
-    if (used != 0)
+    if (b->region != NULL && used != 0)
         memcpy(r->base, b->region->base + b->at, used);
     bytes_drop(b);
     *b = (struct st_channel_bytes){r, 0, used};
     return true;
 }
 
-/* The first n bytes are done. What was large is given back when it is empty. */
+/* The first n bytes are done. A quiet worker keeps no memory. */
 static void bytes_consume(struct st_channel_bytes *b, size_t n)
 {
     b->at += n;
-    if (b->at != b->len)
-        return;
-    b->at = b->len = 0;
-    if (b->region->size > ST_CHANNEL_IO_SIZE)
+    if (b->at == b->len)
         bytes_drop(b);
 }
 
@@ -71,12 +67,12 @@ static void starve(struct st_channel *ch)
 
 /* ---- Records from the worker ---- */
 
-/* True: go on; *missing is 0, or what the next record needs to be whole. */
-static bool pass_on_all(struct st_channel *ch, size_t *missing)
+/* Passes on whole records; false: nothing more can be done. */
+static bool pass_on_all(struct st_channel *ch)
 {
     struct st_channel_bytes *b = &ch->in;
 
-    *missing = 0;
+    ch->missing = 0;
     while (b->len - b->at >= sizeof(struct st_wire_record)) {
         const char *at = b->region->base + b->at;
         struct st_wire_record record;
@@ -88,14 +84,12 @@ static bool pass_on_all(struct st_channel *ch, size_t *missing)
             return false;
         }
         if (record.size > b->len - b->at) {
-            *missing = record.size - (b->len - b->at);
+            ch->missing = record.size - (b->len - b->at);
             return true;
         }
         if (!st_channel_pass_on(ch, &record, at))
             return false;
         bytes_consume(b, record.size);
-        if (b->region == NULL)
-            break;
     }
     return true;
 }
@@ -104,14 +98,16 @@ static bool pass_on_all(struct st_channel *ch, size_t *missing)
 static bool read_some(struct st_channel *ch)
 {
     struct st_channel_bytes *b = &ch->in;
-    size_t missing, room;
+    size_t room;
     ssize_t n;
 
-    if (!bytes_room(ch, b, 1)) {
+    if (!bytes_room(ch, b, ch->missing != 0 ? ch->missing : 1)) {
         starve(ch);
         return false;
     }
     room = b->region->size - b->len;
+    if (room > ST_CHANNEL_IO_SIZE && room > ch->missing)
+        room = ch->missing > ST_CHANNEL_IO_SIZE ? ch->missing : ST_CHANNEL_IO_SIZE;
     n = recv(ch->sock, b->region->base + b->len, room, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return false;
@@ -120,13 +116,7 @@ static bool read_some(struct st_channel *ch)
         return false;
     }
     b->len += (size_t)n;
-    if (!pass_on_all(ch, &missing))
-        return false;
-    if (missing != 0 && !bytes_room(ch, b, missing)) {
-        starve(ch);
-        return false;
-    }
-    return (size_t)n == room || missing != 0;
+    return pass_on_all(ch);
 }
 
 static void on_readable(evutil_socket_t fd ST_UNUSED, short what ST_UNUSED, void *arg)
@@ -205,8 +195,6 @@ void st_channel_socket_flush(struct st_channel *ch)
         }
         ch->sent += (uint64_t)n;
         bytes_consume(b, (size_t)n);
-        if (b->region == NULL)
-            break;
     }
     if (ch->wants_room)
         ch->room_due = true;

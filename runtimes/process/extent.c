@@ -96,8 +96,8 @@ bool st_extents_give(struct st_extents *x, uint64_t offset, uint64_t size)
     struct st_extent *behind = i < x->count ? &x->holes[i] : NULL;
 
     size = round_up(size);
-    if (x->taken == 0 || size == 0 || offset > x->size || size > x->size - offset ||
-        (before != NULL && before->offset + before->size > offset) ||
+    if (x->holes == NULL || x->taken == 0 || size == 0 || offset > x->size ||
+        size > x->size - offset || (before != NULL && before->offset + before->size > offset) ||
         (behind != NULL && offset + size > behind->offset))
         return false;
     x->taken--;

@@ -137,8 +137,7 @@ static inline void put_part(struct writer *w, enum st_wire_id id, struct st_slic
 
 static inline void put_headers(struct writer *w, const struct st_headers *h)
 {
-    char *begin = w->at + w->offset;
-    struct st_wire_headers *head = (struct st_wire_headers *)begin;
+    struct st_wire_headers *head = (struct st_wire_headers *)(w->at + w->offset);
     char *to = (char *)&head->lengths[h->count];
 
     if (h->count == 0)
@@ -153,8 +152,8 @@ static inline void put_headers(struct writer *w, const struct st_headers *h)
         copy(to, it->value, it->value_len);
         to += it->value_len;
     }
-    put_section(w, ST_WIRE_HEADERS, w->offset, (size_t)(to - begin));
-    w->offset += (uint32_t)(to - begin);
+    put_section(w, ST_WIRE_HEADERS, w->offset, (size_t)(to - (char *)head));
+    w->offset += (uint32_t)(to - (char *)head);
 }
 
 static inline void put_meta(struct writer *w, const struct st_event *ev, uint16_t trigger)
@@ -179,13 +178,6 @@ static inline void put_meta(struct writer *w, const struct st_event *ev, uint16_
     w->offset += sizeof meta;
 }
 
-/* Nothing of what lay here before reaches the worker. */
-static inline void zero(char *from, const char *to)
-{
-    while (from < to)
-        *from++ = 0;
-}
-
 void st_record_event_put(char *at, size_t size, const struct st_event *ev, uint64_t seq,
                          uint16_t trigger, const struct st_wire_ref *ref)
 {
@@ -194,6 +186,9 @@ void st_record_event_put(char *at, size_t size, const struct st_event *ev, uint6
     struct writer w = {at, (struct st_wire_section *)(record + 1), (uint32_t)data};
     uint32_t target;
 
+    /* Padding: nothing of what lay here before reaches the worker. */
+    memset(at + data - ST_WIRE_ALIGN, 0, ST_WIRE_ALIGN);
+    memset(at + size - ST_WIRE_ALIGN, 0, ST_WIRE_ALIGN);
     put_meta(&w, ev, trigger);
     if (ref != NULL)
         put(&w, ST_WIRE_BODY_REF, ref, sizeof *ref);
@@ -215,8 +210,6 @@ void st_record_event_put(char *at, size_t size, const struct st_event *ev, uint6
                                       .header_size = (uint16_t)((char *)w.section - at),
                                       .kind = ST_WIRE_EVENT,
                                       .seq = seq};
-    zero((char *)w.section, at + data);
-    zero(at + w.offset, at + size);
 }
 
 /* ---- Results ---- */
@@ -225,6 +218,8 @@ _Static_assert((int)ST_OUTCOME_OK == ST_WIRE_OK && (int)ST_OUTCOME_ERROR == ST_W
                    (int)ST_OUTCOME_RETRY == ST_WIRE_RETRY &&
                    (int)ST_OUTCOME_REJECT == ST_WIRE_REJECT,
                "outcomes of the wire are ours");
+
+static const char no_memory[] = "no memory for the result";
 
 /* Everything that a worker said about one result, in the event's arena. */
 struct said {
@@ -272,7 +267,7 @@ static const char *read_headers(struct st_event *ev, struct st_slice bytes, stru
     at = (const char *)&head->lengths[count];
     said->headers = st_arena_try(&ev->arena, count * sizeof *said->headers);
     if (said->headers == NULL)
-        return "no memory for the result's headers";
+        return no_memory;
     for (size_t i = 0; i < count; i++) {
         const struct st_wire_header length = head->lengths[i];
         size_t n = (size_t)length.name_length + length.value_length;
@@ -296,7 +291,7 @@ static const char *copy_parts(const struct st_wire_view *view, struct st_event *
     char *at = st_arena_try(&ev->arena, headers + type + body);
 
     if (at == NULL)
-        return "no memory for the result";
+        return no_memory;
     if (type != 0) {
         copy(at + headers, view->content_type.ptr, type);
         said->content_type = (struct st_slice){at + headers, type};
@@ -321,12 +316,12 @@ static const char *take_body(struct st_channel *ch, const struct st_wire_view *v
 
     if (view->has_ref) {
         if (st_channel_borrow_body(ch, &view->ref, &said->body_owner) != ST_OK)
-            return "no memory for the result's body";
+            return no_memory;
     } else {
         struct st_region *r = st_body_region_try_new(st_channel_bodies(ch), n);
 
         if (r == NULL)
-            return "no memory for the result's body";
+            return no_memory;
         memcpy(r->base, view->body.ptr, n);
         said->body_owner = (struct st_buf){r, 0, n};
     }
@@ -370,7 +365,7 @@ int st_record_result(struct st_channel *ch, const struct st_wire_view *view, str
     *why = copy_parts(view, ev, &said);
     if (st_unlikely(*why != NULL)) {
         st_buf_drop(&said.body_owner); /* sends ACK, where it was borrowed */
-        return ST_ERR_INVALID;
+        return *why == no_memory ? ST_ERR_NOMEM : ST_ERR_INVALID;
     }
     r->outcome = (enum st_outcome)meta->outcome;
     r->status = meta->status;
