@@ -145,27 +145,38 @@ bool st_ring_sleep(struct st_ring *r)
     return false;
 }
 
+/* Events that the producer has taken back are gone, other records count as before. */
+static bool is_gone(const struct st_wire_record *record)
+{
+    return record->kind == ST_WIRE_EVENT || record->kind == ST_WIRE_BATCH ||
+           record->kind == ST_WIRE_FILL;
+}
+
 enum st_ring_result st_ring_begin(struct st_ring *r, struct st_wire_record *record, const char **at)
 {
-    uint64_t taken = __atomic_load_n(&r->index->taken, __ATOMIC_ACQUIRE);
+    uint64_t taken = __atomic_load_n(&r->index->taken, __ATOMIC_ACQUIRE), place;
+    bool gone;
 
-    for (;;) {
+    do {
         enum st_ring_result rc;
 
-        r->head = taken; /* further than it was: the producer took records back */
-        rc = read_tail(r, taken);
+        place = r->head;
+        rc = read_tail(r, place);
         if (rc == ST_RING_OK)
-            rc = read_record(r, taken, record);
+            rc = read_record(r, place, record);
         if (rc != ST_RING_OK)
             return rc;
-        if (!__atomic_compare_exchange_n(&r->index->taken, &taken, taken + record->size, false,
-                                         __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-            continue;
-        r->head = taken + record->size;
-        if (record->kind != ST_WIRE_FILL)
-            break;
-        taken = r->head;
-    }
-    *at = r->base + (taken & (r->size - 1));
+        if (place < taken) {
+            gone = is_gone(record);
+        } else if (__atomic_compare_exchange_n(&r->index->taken, &taken, place + record->size,
+                                               false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+            taken = place + record->size;
+            gone = record->kind == ST_WIRE_FILL;
+        } else {
+            gone = is_gone(record);
+        }
+        r->head = place + record->size;
+    } while (gone);
+    *at = r->base + (place & (r->size - 1));
     return ST_RING_OK;
 }

@@ -112,7 +112,8 @@ static inline bool st_ring_release(struct st_ring *r)
 bool st_ring_sleep(struct st_ring *r);
 
 /* Consumer of the ring to the worker: as st_ring_peek, but the record is begun, so the producer
- * can't take it back, and passed: the next call is about the next one. r->head is behind it. */
+ * can't take it back, and passed: the next call is about the next one. r->head is behind it. What
+ * was taken back is passed over, but for records that are no events. */
 enum st_ring_result st_ring_begin(struct st_ring *r, struct st_wire_record *record,
                                   const char **at);
 

@@ -51,7 +51,7 @@ static bool put(struct st_ring *r, uint64_t seq, uint64_t *place)
         .size = size, .header_size = HEADER, .kind = ST_WIRE_EVENT, .seq = seq};
     enum st_ring_result rc;
     uint64_t at;
-    char *to;
+    char *to = NULL;
 
     rc = st_ring_reserve(r, size, &to);
     if (rc != ST_RING_OK) {
@@ -178,6 +178,38 @@ static void takes_back(void **state)
     assert_true(st_ring_has_begun(&in, place[3]));
     st_ring_release(&out);
     assert_int_equal(s->index.head, in.tail);
+    munmap(s, sizeof *s);
+}
+
+/* Only events can be taken back: an ACK among them arrives. */
+static void takes_back_events_only(void **state)
+{
+    const struct st_wire_record ack = {
+        .size = HEADER, .header_size = HEADER, .kind = ST_WIRE_ACK, .seq = 99};
+    struct shared *s = open_shared();
+    struct st_ring in = open_ring(s), out = open_ring(s);
+    struct st_wire_record record;
+    uint64_t from;
+    const char *at;
+    char *to = NULL;
+
+    (void)state;
+    for (int round = 0; round < 100; round++) {
+        while (put(&in, 3, NULL))
+            ;
+        assert_int_equal(st_ring_begin(&out, &record, &at), ST_RING_OK);
+        assert_int_equal(record.seq, 3);
+        st_ring_release(&out);
+        assert_int_equal(st_ring_reserve(&in, HEADER, &to), ST_RING_OK);
+        memcpy(to, &ack, sizeof ack);
+        st_ring_commit(&in);
+        (void)put(&in, 3, NULL);
+        assert_int_equal(st_ring_take_back(&in, &from), ST_RING_OK);
+        assert_int_equal(st_ring_begin(&out, &record, &at), ST_RING_OK);
+        assert_int_equal(record.seq, 99);
+        assert_int_equal(st_ring_begin(&out, &record, &at), ST_RING_NONE);
+        st_ring_release(&out);
+    }
     munmap(s, sizeof *s);
 }
 
@@ -515,19 +547,13 @@ static void extents_refuse(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(random_sequences),
-        cmocka_unit_test(sleeping),
-        cmocka_unit_test(takes_back),
-        cmocka_unit_test(another_thread),
-        cmocka_unit_test(another_process),
-        cmocka_unit_test(take_back_race),
-        cmocka_unit_test(hostile_tail),
-        cmocka_unit_test(hostile_head),
-        cmocka_unit_test(hostile_head_goes_back),
-        cmocka_unit_test(hostile_taken),
-        cmocka_unit_test(hostile_records),
-        cmocka_unit_test(extents),
-        cmocka_unit_test(extents_refuse),
+        cmocka_unit_test(random_sequences), cmocka_unit_test(sleeping),
+        cmocka_unit_test(takes_back),       cmocka_unit_test(takes_back_events_only),
+        cmocka_unit_test(another_thread),   cmocka_unit_test(another_process),
+        cmocka_unit_test(take_back_race),   cmocka_unit_test(hostile_tail),
+        cmocka_unit_test(hostile_head),     cmocka_unit_test(hostile_head_goes_back),
+        cmocka_unit_test(hostile_taken),    cmocka_unit_test(hostile_records),
+        cmocka_unit_test(extents),          cmocka_unit_test(extents_refuse),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
