@@ -124,6 +124,20 @@ static bool route_fits(const struct st_admin_route *r, struct st_slice path)
     return st_slice_eq(path, st_slice_of(r->path));
 }
 
+/* One of the query's parts is the text. */
+static bool query_has(struct st_slice query, struct st_slice text)
+{
+    for (const char *p = query.ptr, *end = p + query.len, *next; query.len > 0 && p < end;
+         p = next + 1) {
+        next = memchr(p, '&', (size_t)(end - p));
+        if (next == NULL)
+            next = end;
+        if (st_slice_eq((struct st_slice){p, (size_t)(next - p)}, text))
+            return true;
+    }
+    return false;
+}
+
 static void on_request(struct st_exchange *x)
 {
     struct admin_exchange *ax = of_exchange(x);
@@ -136,6 +150,7 @@ static void on_request(struct st_exchange *x)
         return;
     }
     ax->path = st_http_decode_path(&ax->arena, path);
+    ax->full = query_has(query, ST_SLICE("full=1"));
     while (r->path != NULL && !route_fits(r, ax->path))
         r++;
     if (r->path == NULL)

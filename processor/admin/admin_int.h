@@ -45,6 +45,7 @@ struct admin_exchange {
     TAILQ_ENTRY(admin_exchange) link;
     struct st_timer timer;
     bool waits;
+    bool full; /* the query has full=1 */
     struct st_arena arena;
     struct st_header headers[ST_HTTP1_INLINE_HEADERS];
 };

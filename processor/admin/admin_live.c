@@ -8,14 +8,24 @@
 
 enum { LIVE_WAIT_S = 2 };
 
-static void answer_check(struct admin_exchange *ax, bool ok, const char *name, const char *text)
+/* What is wrong, by the names that Nuclio gives its checks; with ?full=1 what is right as well.
+ * NULL: nothing is wrong. */
+static void answer_checks(struct admin_exchange *ax, const char *live_fault, bool with_ready,
+                          const char *ready_fault)
 {
-    char body[512];
-    int n = ok ? snprintf(body, sizeof body, "{}")
-               : snprintf(body, sizeof body, "{\"%s\": \"%s\"}", name, text);
+    bool ok = live_fault == NULL && ready_fault == NULL;
+    char body[1024] = "{";
+    size_t n = 1;
 
+    if (live_fault != NULL || ax->full)
+        n += (size_t)snprintf(body + n, sizeof body - n, "\"processor_liveness\": \"%s\"",
+                              live_fault != NULL ? live_fault : "OK");
+    if (ready_fault != NULL || (ax->full && with_ready))
+        n += (size_t)snprintf(body + n, sizeof body - n, "%s\"processor_readiness\": \"%s\"",
+                              n > 1 ? ", " : "", ready_fault != NULL ? ready_fault : "OK");
+    n += (size_t)snprintf(body + n, sizeof body - n, "}");
     st_admin_answer(ax, ok ? 200 : 503, ST_SLICE("application/json; charset=utf-8"),
-                    (struct st_slice){body, (size_t)n});
+                    (struct st_slice){body, n});
 }
 
 static void waiter_answer(struct admin_exchange *ax, const char *fault)
@@ -25,7 +35,7 @@ static void waiter_answer(struct admin_exchange *ax, const char *fault)
     TAILQ_REMOVE(&a->live_waiters, ax, link);
     ax->waits = false;
     st_loop_timer_cancel(&a->p->main_loop, &ax->timer);
-    answer_check(ax, fault == NULL, "processor_liveness", fault != NULL ? fault : "");
+    answer_checks(ax, fault, false, NULL);
 }
 
 static const char *pools_fault(struct st_admin *a)
@@ -103,5 +113,6 @@ void st_admin_ready(struct admin_exchange *ax)
     char reason[256];
     bool ok = st_processor_is_ready(ax->admin->p, reason, sizeof reason);
 
-    answer_check(ax, ok, "processor_readiness", reason);
+    /* Whether it lives is for /live to find out: that takes time. */
+    answer_checks(ax, NULL, true, ok ? NULL : reason);
 }

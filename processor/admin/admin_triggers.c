@@ -36,7 +36,7 @@ static json_t *count(const struct st_trigger *t)
         (double)st_metric_value(t->metrics.duration + ST_HISTOGRAM_BUCKETS) / (double)ST_SEC,
         "lateResults", value(t->metrics.late), "clientGone", "queued",
         value(t->metrics.gone_queued), "running", value(t->metrics.gone_running), "rejected",
-        "no_worker", value(t->metrics.no_worker), "no_memory", value(t->metrics.no_memory));
+        "no_worker", value(t->metrics.no_worker), "body_memory", value(t->metrics.no_memory));
 }
 
 static const struct st_trigger *find(const struct st_processor *p, struct st_slice id)

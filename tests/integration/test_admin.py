@@ -62,7 +62,7 @@ def test_stats_of_a_trigger(admin):
     assert stats["success"] + stats["failure"] == 3
     assert stats["duration"]["count"] == 3 and stats["duration"]["seconds"] > 0
     assert stats["inFlight"] == stats["lateResults"] == 0
-    assert stats["rejected"] == {"no_worker": 0, "no_memory": 0}
+    assert stats["rejected"] == {"no_worker": 0, "body_memory": 0}
 
 
 @pytest.mark.parametrize("target", ["/", "/x", "/triggers/x", "/triggers/x/stats", "/trigger",

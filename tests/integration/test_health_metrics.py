@@ -24,6 +24,18 @@ def test_health_answers(start):
         assert answer.header("Server") == "stator"
 
 
+@pytest.mark.parametrize("query, named", [
+    ("full=1", True), ("x=y&full=1", True), ("full=1&x", True),
+    ("full=0", False), ("full=12", False), ("xfull=1", False), ("", False), ("&", False)])
+def test_full_answers_name_what_is_right(shared, query, named):
+    s = shared("hello")
+    live, ready = (json.loads(s.ask(s.health, f"{path}?{query}").body)
+                   for path in ("/live", "/ready"))
+    both = {"processor_liveness": "OK", "processor_readiness": "OK"}
+    assert ready == (both if named else {})
+    assert live == ({"processor_liveness": "OK"} if named else {})
+
+
 @pytest.mark.parametrize("target", ["/", "/healthz", "/live/", "/Ready", "/metrics", "/livex"])
 def test_other_paths_are_404(shared, target):
     s = shared("hello")
