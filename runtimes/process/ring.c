@@ -166,10 +166,10 @@ enum st_ring_result st_ring_begin(struct st_ring *r, struct st_wire_record *reco
             rc = read_record(r, place, record);
         if (rc != ST_RING_OK)
             return rc;
-        if (place < taken) {
-            gone = is_gone(record);
-        } else if (__atomic_compare_exchange_n(&r->index->taken, &taken, place + record->size,
-                                               false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+        /* A failed exchange has read where the producer moved it. */
+        if (place >= taken &&
+            __atomic_compare_exchange_n(&r->index->taken, &taken, place + record->size, false,
+                                        __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
             taken = place + record->size;
             gone = record->kind == ST_WIRE_FILL;
         } else {
