@@ -212,7 +212,7 @@ static int print_json(const struct st_slots *slots)
     }
     root = json_pack("{s:o, s:b, s:o}", "topology", topology_json(&slots->topology), "exclusive",
                      (int)slots->exclusive, "slots", list);
-    text = json_dumps(root, JSON_INDENT(2));
+    text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
     ST_ASSERT(text != NULL);
     puts(text);
     free(text);

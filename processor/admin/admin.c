@@ -68,7 +68,7 @@ void st_admin_answer_empty(struct admin_exchange *ax, unsigned status)
 
 void st_admin_answer_json(struct admin_exchange *ax, unsigned status, json_t *value_take)
 {
-    char *text = json_dumps(value_take, JSON_INDENT(2));
+    char *text = json_dumps(value_take, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
 
     ST_ASSERT(text != NULL);
     json_decref(value_take);

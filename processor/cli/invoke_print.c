@@ -51,7 +51,7 @@ static void print_record(json_t *record)
             text_in(record, "message"));
     for (size_t i = 0; i < ST_ARRAY_LEN(said); i++)
         json_object_del(record, said[i]);
-    vars = json_object_size(record) > 0 ? json_dumps(record, 0) : NULL;
+    vars = json_object_size(record) > 0 ? json_dumps(record, JSON_REAL_PRECISION(15)) : NULL;
     fprintf(stderr, "%s%s\n", vars != NULL ? " " : "", vars != NULL ? vars : "");
     free(vars);
 }
@@ -135,8 +135,8 @@ static json_t *headers_json(const struct st_client_response *r)
 
 static bool print(json_t *object)
 {
-    bool well = json_dumpf(object, stdout, JSON_INDENT(2)) == 0 && putchar('\n') == '\n' &&
-                fflush(stdout) == 0;
+    bool well = json_dumpf(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) == 0 &&
+                putchar('\n') == '\n' && fflush(stdout) == 0;
 
     json_decref(object);
     return well;

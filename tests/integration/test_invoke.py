@@ -4,6 +4,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -242,6 +243,7 @@ def test_json(peer):
     assert said["status"] == 404 and said["body"] == "€" and said["attempts"] == 1
     assert said["headers"] == {"A": ["1", "2", "3"], "B": "é", "Content-Length": "3"}
     assert 0 < said["durationMs"] < GIVE_UP * 1000
+    assert re.search(rb'"durationMs": [0-9]+(\.[0-9]{1,6})?,', done.stdout)   # no noise behind it
 
 
 @pytest.mark.parametrize("body", [b"\xff", b"\xff\x00", b"\xff\x00\x01", bytes(range(256))])
