@@ -243,6 +243,10 @@ class RingPeer:
                 os.eventfd_read(self.wake_peer)
                 self.wakeups += 1
 
+    def sleep(self) -> None:
+        """From now on the eventfd says what comes; what is there already may be polled."""
+        self.u32[(INDEXES + 256 + SLEEPING) // 4] = 1
+
     def reply(self, timeout: float = 20) -> Reply:
         """The next event's whole answer."""
         chunks: dict[int, list[Record]] = {}

@@ -108,8 +108,8 @@ def test_asynchronous_init_context(peer):
     assert one.call().text == "made"
 
 
-def test_cancel_of_what_has_not_begun(peer):
-    one = peer("import asyncio\nran = []\nasync def handler(context, event):\n"
+def test_cancel_of_what_has_not_begun(portable):
+    one = portable("import asyncio\nran = []\nasync def handler(context, event):\n"
                "    ran.append(event.path)\n    await asyncio.sleep(0.2)\n    return str(ran)\n")
     first, second = one.send(path="/1"), one.send(path="/2")
     one.cancel(second)

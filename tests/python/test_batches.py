@@ -66,7 +66,7 @@ def test_exception_answers_each(worker):
     for one in run(worker, "/raise"):
         assert one.status == 500 and one.outcome == 1
         assert one.text.startswith('Exception caught in handler - "oh no": Traceback')
-    assert len(worker.logs) == 1
+    assert {log.message for log in worker.logs} == {"Exception caught in handler"}
     assert run(worker, "/")[0].status == 201
 
 
@@ -105,7 +105,7 @@ def test_one_unreadable_event(worker):
 def test_log_of_a_batch_belongs_to_its_first_event(worker):
     answers = run(worker, "/log")
     assert [log.seq for log in worker.logs] == [answers[0].seq]
-    assert {one.flags for one in answers} == {2}
+    assert answers[0].flags == 2
 
 
 def test_cloud_events_in_a_batch_have_their_own(peer):

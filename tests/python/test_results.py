@@ -184,10 +184,10 @@ RAISED = [
 
 
 @pytest.fixture(scope="module", params=["handler", "asynchronous"])
-def worker(request, python, tmp_path_factory):
+def worker(request, plane, tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     (folder / "h.py").write_text(HANDLER)
-    with Peer(f"h:{request.param}", folder, python=python) as peer:
+    with Peer(f"h:{request.param}", folder, **plane) as peer:
         yield peer
 
 

@@ -41,10 +41,10 @@ def handler(context, event):
 
 
 @pytest.fixture(scope="module")
-def worker(tmp_path_factory):
+def worker(tmp_path_factory, plane):
     folder = tmp_path_factory.mktemp("round")
     (folder / "h.py").write_text(HANDLER)
-    with Peer("h:handler", folder) as peer:
+    with Peer("h:handler", folder, **plane) as peer:
         yield peer
 
 

@@ -1,7 +1,8 @@
-"""The processor's end of the worker wire, faked for tests: it starts a real worker process on two
-socket pairs and speaks the protocol of docs/wire.md with code of its own.
+"""The processor's end of the worker wire, faked for tests: it starts a real worker process and
+speaks the protocol of docs/wire.md with code of its own. Records go over a socket pair, or with
+native=True through the shared memory of ring_peer.py to the extension.
 
-What the real processor does beyond that (limits, restarts, shared memory) is not here.
+What the real processor does beyond that (limits, restarts) is not here.
 """
 
 import os
@@ -16,14 +17,19 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ring_peer import RingPeer
+
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "runtimes" / "python" / "lib"
+BUILT = Path(os.environ.get("STATOR_BUILD", ROOT / "build")) / "python"
+HAS_NATIVE = any((BUILT / "stator").glob("_native*.so"))
+INLINE_BODY = 65536
 SLOW = 5 if os.environ.get("STATOR_SANITIZER") else 1
 PATIENCE = 30 * SLOW  # seconds until a test gives up
 
 EVENT, BATCH, RESULT, CHUNK, CANCEL, CREDIT = 1, 2, 3, 4, 5, 6
 STREAMED, LOGGED, FAILED, HEAD = 1, 2, 4, 8
-META, BODY, HEADERS, CONTENT_TYPE, METHOD, PATH = 1, 2, 4, 5, 6, 7
+META, BODY, BODY_REF, HEADERS, CONTENT_TYPE, METHOD, PATH = 1, 2, 3, 4, 5, 6, 7
 TARGET, QUERY, SCHEME, KEY, TOPIC, PEER, TRACE_PARENT, RECORD = 8, 9, 10, 11, 12, 13, 14, 15
 LEVELS = ("debug", "info", "warn", "error")
 
@@ -152,13 +158,17 @@ class Peer:
 
     def __init__(self, handler, code_dir="", python=None, env=None, command=None, batch=False,
                  max_concurrency=1, trigger=("http", "web"), triggers=None, log_level=0,
-                 platform="local", worker=0, namespace="team", wait=True, cwd=None):
+                 platform="local", worker=0, namespace="team", wait=True, native=False):
         self.answers, self.logs, self.ready, self.failed = {}, [], None, None
         self.hello, self.drained, self.exit_status, self._credits = None, 0, None, 0
         self._seq = 0
         self.ids = {}
         self.began = time.monotonic()
-        self._start(python or sys.executable, command, env or {}, cwd)
+        self._ring = RingPeer() if native else None
+        if native:
+            self._ring.credit_automatically = False
+        self._pool_at = 0
+        self._start(python or sys.executable, command, env or {})
         pool = text(1, trigger[0]) + text(2, trigger[1])
         known = b"".join(text(9, text(1, kind) + text(2, name))
                          for kind, name in triggers or [trigger])
@@ -176,12 +186,13 @@ class Peer:
             self.close()
             raise
 
-    def _start(self, python, command, env, cwd):
+    def _start(self, python, command, env):
         self.control, far_control = socket.socketpair()
         self.data, far_data = socket.socketpair()
         self._output = tempfile.TemporaryFile()
-        environment = {"PATH": os.environ.get("PATH", "/usr/bin"), "PYTHONPATH": str(LIBRARY),
-                       "PYTHONDONTWRITEBYTECODE": "1", "STATOR_PYTHON_PORTABLE": "1",
+        environment = {"PATH": os.environ.get("PATH", "/usr/bin"), "PYTHONPATH": str(BUILT if self._ring is not None else LIBRARY),
+                       "PYTHONDONTWRITEBYTECODE": "1",
+                       "STATOR_PYTHON_PORTABLE": "0" if self._ring is not None else "1",
                        "PYTHONUNBUFFERED": "1", **env}
         environment = {name: value for name, value in environment.items() if value is not None}
         far = [os.dup(fd) for fd in (far_control.fileno(), far_data.fileno())]
@@ -189,21 +200,22 @@ class Peer:
         actions = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
                    (os.POSIX_SPAWN_DUP2, high[2], 1), (os.POSIX_SPAWN_DUP2, high[2], 2),
                    (os.POSIX_SPAWN_DUP2, high[0], 3), (os.POSIX_SPAWN_DUP2, high[1], 4)]
+        if self._ring is not None:
+            for place, fd in self._ring.worker_fds().items():
+                if place > 4:
+                    high.append(_high(fd))
+                    actions.append((os.POSIX_SPAWN_DUP2, high[-1], place))
         command = command or [python, "-u", "-m", "stator._worker"]
-        here = os.getcwd()
         try:
-            if cwd:
-                os.chdir(cwd)
             self.pid = os.posix_spawn(command[0], command, environment, file_actions=actions,
                                       setsid=True)
         finally:
-            os.chdir(here)
             for fd in far + high:
                 os.close(fd)
             far_control.close()
             far_data.close()
         self._buffers = {self.control: b"", self.data: b""}
-        self._ended = set()
+        self._ended = {self.data} if self._ring is not None else set()
         self.control.setblocking(False)
         self.data.setblocking(False)
 
@@ -223,6 +235,9 @@ class Peer:
             except ProcessLookupError:
                 pass
             self._reap(0)
+        if self._ring is not None:
+            self._ring.close()
+            self._ring = None
         self._output.close()
 
     def _reap(self, flags):
@@ -260,7 +275,14 @@ class Peer:
         open_ones = [one for one in (self.control, self.data) if one not in self._ended]
         if not open_ones:
             time.sleep(seconds)
-        for ready in select.select(open_ones, [], [], seconds)[0] if open_ones else []:
+        ring = []
+        if self._ring is not None:
+            ring = [self._ring.wake_peer]
+            self._ring.sleep()
+        for ready in select.select(open_ones + ring, [], [], seconds)[0] if open_ones else []:
+            if ready in ring:
+                os.eventfd_read(ready)
+                continue
             try:
                 more = ready.recv(1 << 20)
             except ConnectionResetError:
@@ -270,6 +292,8 @@ class Peer:
             self._buffers[ready] += more
         self._take_messages()
         self._take_records()
+        if self._ring is not None:
+            self._take_ring()
 
     def _take_messages(self):
         data = self._buffers[self.control]
@@ -298,6 +322,19 @@ class Peer:
             self.drained += 1
         else:
             raise AssertionError(f"control message {kind}")
+
+    def _take_ring(self):
+        records = []
+        while (found := self._ring.poll()) is not None:
+            records.append(found)
+        if records and self.control not in self._ended:  # log messages were written before
+            try:
+                self._buffers[self.control] += self.control.recv(1 << 20)
+            except (BlockingIOError, ConnectionResetError):
+                pass
+            self._take_messages()
+        for found in records:
+            self._record(found.kind, found.flags, found.seq, found.sections)
 
     def _take_records(self):
         data = self._buffers[self.data]
@@ -357,6 +394,9 @@ class Peer:
         self.say(text(4, b""))
 
     def write(self, data):
+        if self._ring is not None:
+            self._ring.write(data)
+            return
         view = memoryview(data)
         while view:
             try:
@@ -383,8 +423,18 @@ class Peer:
             (QUERY, to_bytes(query) if query is not None else None),
             (CONTENT_TYPE, to_bytes(content_type) if content_type is not None else None),
             (HEADERS, pack_headers(headers) if headers else None),
-            (BODY, to_bytes(body) if body else None), (PEER, b"127.0.0.1"),
+            self._body(to_bytes(body)) if body else (BODY, None), (PEER, b"127.0.0.1"),
             (TOPIC, to_bytes(topic) if topic else None), (KEY, to_bytes(key) if key else None)])
+
+    def _body(self, body):
+        """In the record, or in the pool: one after the other, and from its begin again."""
+        if self._ring is None or len(body) <= INLINE_BODY:
+            return BODY, body
+        if self._pool_at + len(body) > self._ring.pool_size:
+            self._pool_at = 0
+        section = self._ring.put_body(self._pool_at, body)
+        self._pool_at += len(body)
+        return section
 
     def send(self, body=None, **kw):
         """Sends an event; its number."""
