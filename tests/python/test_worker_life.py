@@ -185,7 +185,8 @@ def test_children_of_handlers_answer_nothing(peer):
 
 
 def test_closed_descriptors_end_the_worker(peer):
-    one = peer("import os\ndef handler(context, event):\n    os.closerange(3, 100)\n    return 'x'\n")
+    one = peer("import os\ndef handler(context, event):\n"
+               "    os.closerange(3, 100)\n    return 'x'\n")
     one.send()
     with pytest.raises(WorkerEnded):
         one.wait(lambda: False)

@@ -190,7 +190,8 @@ class Peer:
         self.control, far_control = socket.socketpair()
         self.data, far_data = socket.socketpair()
         self._output = tempfile.TemporaryFile()
-        environment = {"PATH": os.environ.get("PATH", "/usr/bin"), "PYTHONPATH": str(BUILT if self._ring is not None else LIBRARY),
+        environment = {"PATH": os.environ.get("PATH", "/usr/bin"),
+                       "PYTHONPATH": str(BUILT if self._ring is not None else LIBRARY),
                        "PYTHONDONTWRITEBYTECODE": "1",
                        "STATOR_PYTHON_PORTABLE": "0" if self._ring is not None else "1",
                        "PYTHONUNBUFFERED": "1", **env}

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""A worker written from docs/wire.md alone: the standard library, nothing of Stator's. It shows that
-the page is enough to write a worker in another language. Its handler answers with the body of the
-event; a path gives other things to do:
+"""A worker written from docs/wire.md and worker.proto: the standard library, nothing of Stator's.
+It shows that they are enough to write a worker in another language. Its handler answers with the
+body of the event; a path gives other things to do:
 
     /headers    the event's headers as lines      /status/N   that status
     /log        a log message, then the body      /stream/N   N chunks of 1,000 bytes
@@ -22,7 +22,7 @@ STREAMED, LOGGED, FAILED, HEAD = 1, 2, 4, 8
 META, BODY, HEADERS, CONTENT_TYPE, METHOD, PATH, RECORD = 1, 2, 4, 5, 6, 7, 15
 
 
-# Protobuf: a field is a tag (number << 3 | type) and a varint (type 0) or length and bytes (type 2).
+# Protobuf: a field is a tag (number << 3 | type), and a varint (type 0) or length and bytes (2).
 
 def varint(value):
     out = b""
@@ -94,7 +94,8 @@ def send(kind, flags, seq, sections):
         heads += struct.pack("<HHII", ident, 0, at + len(body), len(content))
         body += content
     size = (at + len(body) + 15) // 16 * 16
-    write(DATA, (struct.pack("<IHBBQ", size, at, kind, flags, seq) + heads + body).ljust(size, b"\0"))
+    record = struct.pack("<IHBBQ", size, at, kind, flags, seq) + heads + body
+    write(DATA, record.ljust(size, b"\0"))
 
 
 def receive():
@@ -141,7 +142,8 @@ class Worker:
 
     def answer(self, seq, sections):
         began = time.monotonic_ns()
-        path, body, flags, status = sections.get(PATH, b"/").decode(), sections.get(BODY, b""), 0, 200
+        path, body = sections.get(PATH, b"/").decode(), sections.get(BODY, b"")
+        flags, status = 0, 200
         name, _, argument = path[1:].partition("/")
         if name == "headers":
             body = b"".join(b"%s: %s\n" % pair for pair in headers_of(sections.get(HEADERS)))
