@@ -34,6 +34,8 @@ void st_event_time_wait(struct st_event *ev)
 
     if (ev->deadline_ns != 0 && ev->deadline_ns < end)
         end = ev->deadline_ns;
+    if (now < ev->queued_ns + pool->batch_wait_ns && ev->queued_ns + pool->batch_wait_ns < end)
+        end = ev->queued_ns + pool->batch_wait_ns;
     left = end > now ? end - now : 0;
     st_loop_timer_arm(ev->home, &ev->timer, step != 0 && step < left ? step : left);
 }
@@ -158,6 +160,8 @@ static void on_event_timer(struct st_timer *t)
         st_pool_tell_worker(pool, ev);
         st_event_finish_as(ev, expired ? ST_OUTCOME_TIMEOUT : ST_OUTCOME_NO_WORKER);
     } else if (waits) {
+        if (pool->batch_size != 0)
+            st_pool_batch(pool);
         st_event_time_wait(ev);
     } else {
         check_worker(pool, ev, w);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "processor/core/alloc.h"
 #include "processor/core/clock.h"
 #include "processor/core/log.h"
 #include "processor/core/loop.h"
@@ -124,6 +125,8 @@ struct st_pool *st_pool_new(struct st_processor *p, const struct st_pool_options
     pool->max_queue = opt->max_queue;
     pool->max_queue_bytes = opt->max_queue_bytes;
     pool->max_concurrency = opt->max_concurrency > 0 ? opt->max_concurrency : 1;
+    pool->batch_size = opt->batch_size;
+    pool->batch_wait_ns = opt->batch_size != 0 ? opt->batch_wait_ns : 0;
     pthread_mutex_init(&pool->lock, NULL);
     TAILQ_INIT(&pool->queue);
     for (int i = 0; i < ST_WORKER_STATES; i++)
@@ -327,6 +330,31 @@ static void submit_to_inline(struct st_pool *pool, struct st_event *ev)
     st_loop_post(to, &ev->mail, deliver_inline);
 }
 
+/* It waits for its batch. */
+static void submit_to_batch(struct st_pool *pool, struct st_event *ev)
+{
+    struct st_metrics_shard *shard = ev->home->metrics;
+    bool room, full;
+
+    pthread_mutex_lock(&pool->lock);
+    room = pool_has_room(pool, ev);
+    if (room) {
+        ev->queued_ns = st_loop_now(ev->home);
+        pool_enqueue(pool, ev, false);
+    }
+    full = pool->queued >= pool->batch_size;
+    pthread_mutex_unlock(&pool->lock);
+    st_metric_add(shard, pool->metrics.count, 1);
+    if (!room) {
+        st_metric_add(shard, pool->metrics.timeout, 1);
+        st_event_finish_as(ev, ST_OUTCOME_NO_WORKER);
+        return;
+    }
+    st_event_time_wait(ev);
+    if (full)
+        st_pool_batch(pool);
+}
+
 void st_pool_submit(struct st_pool *pool, struct st_event *ev)
 {
     struct st_metrics_shard *shard = ev->home->metrics;
@@ -342,6 +370,10 @@ void st_pool_submit(struct st_pool *pool, struct st_event *ev)
     ev->pending = true;
     if (pool->inline_workers != NULL) {
         submit_to_inline(pool, ev);
+        return;
+    }
+    if (pool->batch_size != 0) {
+        submit_to_batch(pool, ev);
         return;
     }
     pthread_mutex_lock(&pool->lock);
@@ -376,28 +408,92 @@ static bool pool_takes(const struct st_worker *w)
     return (w->state == ST_WORKER_IDLE || w->state == ST_WORKER_BUSY) && !w->is_inline;
 }
 
+/* Takes up to `most` events that waited for the worker. */
+static unsigned pool_take(struct st_pool *pool, struct st_worker *w, struct st_event **events,
+                          uint32_t *assignments, unsigned most)
+{
+    uint64_t now = st_loop_now(w->loop);
+    unsigned n = 0;
+
+    while (n < most && !TAILQ_EMPTY(&pool->queue) && pool_takes(w)) {
+        struct st_event *ev = TAILQ_FIRST(&pool->queue);
+        uint64_t waited = now > ev->queued_ns ? now - ev->queued_ns : 0;
+
+        pool_dequeue(pool, ev);
+        assignments[n] = pool_assign(w, ev);
+        /* Its home loop may time it out and drop it as soon as the lock is open. */
+        st_event_ref(ev);
+        events[n++] = ev;
+        st_metric_add(w->loop->metrics, pool->metrics.after_wait, 1);
+        st_metric_add(w->loop->metrics, pool->metrics.wait_sum, (int64_t)(waited / 1000));
+        st_metric_observe(w->loop->metrics, pool->metrics.queue_wait, waited, 1);
+    }
+    return n;
+}
+
+static bool pool_batch_is_due(const struct st_pool *pool, uint64_t now)
+{
+    const struct st_event *first = TAILQ_FIRST(&pool->queue);
+
+    return first != NULL &&
+           (pool->queued >= pool->batch_size || first->queued_ns + pool->batch_wait_ns <= now);
+}
+
+static void feed_batch(struct st_pool *pool, struct st_worker *w)
+{
+    struct st_event **events = st_calloc(pool->batch_size, sizeof(void *));
+    uint32_t *assignments = st_calloc(pool->batch_size, sizeof assignments[0]);
+    unsigned n = 0;
+
+    pthread_mutex_lock(&pool->lock);
+    if (w->running == 0 && pool_batch_is_due(pool, st_loop_now(w->loop)))
+        n = pool_take(pool, w, events, assignments, pool->batch_size);
+    pthread_mutex_unlock(&pool->lock);
+    if (n > 0)
+        w->runtime->kind->invoke_batch(w, events, assignments, n);
+    free(events);
+    free(assignments);
+}
+
+static void deliver_feed(struct st_loop *loop ST_UNUSED, struct st_mail *mail)
+{
+    struct st_worker *w = ST_CONTAINER_OF(mail, struct st_worker, feed_mail);
+
+    pthread_mutex_lock(&w->pool->lock);
+    w->feed_posted = false;
+    pthread_mutex_unlock(&w->pool->lock);
+    feed_batch(w->pool, w);
+}
+
+/* By mail also on the worker's own loop: the caller may be in the middle of something. */
+void st_pool_batch(struct st_pool *pool)
+{
+    struct st_worker *w;
+
+    pthread_mutex_lock(&pool->lock);
+    TAILQ_FOREACH (w, &pool->lists[ST_WORKER_IDLE], link)
+        if (!w->feed_posted)
+            break;
+    if (w != NULL) {
+        w->feed_posted = true;
+        st_loop_post(w->loop, &w->feed_mail, deliver_feed);
+    }
+    pthread_mutex_unlock(&pool->lock);
+}
+
 void st_pool_feed(struct st_pool *pool, struct st_worker *w)
 {
     struct st_event *batch[FEED_BATCH];
     uint32_t assignments[FEED_BATCH];
     unsigned n;
 
+    if (pool->batch_size != 0) {
+        feed_batch(pool, w);
+        return;
+    }
     do {
-        uint64_t now = st_loop_now(w->loop);
-        n = 0;
         pthread_mutex_lock(&pool->lock);
-        while (n < FEED_BATCH && !TAILQ_EMPTY(&pool->queue) && pool_takes(w)) {
-            struct st_event *ev = TAILQ_FIRST(&pool->queue);
-            uint64_t waited = now > ev->queued_ns ? now - ev->queued_ns : 0;
-            pool_dequeue(pool, ev);
-            assignments[n] = pool_assign(w, ev);
-            /* Its home loop may time it out and drop it as soon as the lock is open. */
-            st_event_ref(ev);
-            batch[n++] = ev;
-            st_metric_add(w->loop->metrics, pool->metrics.after_wait, 1);
-            st_metric_add(w->loop->metrics, pool->metrics.wait_sum, (int64_t)(waited / 1000));
-            st_metric_observe(w->loop->metrics, pool->metrics.queue_wait, waited, 1);
-        }
+        n = pool_take(pool, w, batch, assignments, FEED_BATCH);
         pthread_mutex_unlock(&pool->lock);
         for (unsigned i = 0; i < n; i++)
             w->runtime->kind->invoke(w, batch[i], assignments[i]);
@@ -422,7 +518,7 @@ static void resubmit(struct st_pool *pool, struct st_event *ev)
     /* Withdrawn between the recall and here, or timed out before that. */
     gone = ev->answered ||
            (atomic_load_explicit(&ev->claim, memory_order_relaxed) & 3u) == ST_CLAIM_CANCELLED;
-    w = gone ? NULL : pool_any_with_credit(pool);
+    w = gone || pool->batch_size != 0 ? NULL : pool_any_with_credit(pool);
     ev->queued_ns = st_loop_now(ev->home);
     if (w != NULL)
         a = pool_assign(w, ev);

@@ -32,6 +32,8 @@ struct st_pool {
     uint32_t max_queue;        /* events */
     uint64_t max_queue_bytes;  /* of bodies; 0: no bound of its own */
     uint32_t max_concurrency;  /* events that a worker may have at once, at least 1 */
+    uint32_t batch_size;       /* events of a full batch; 0: no batches */
+    uint64_t batch_wait_ns;    /* how long the first event of a batch waits for others */
 
     /* By loop index, NULL where a loop has none; NULL: workers are not inline. Entries are set and
      * read on their own loop. */
@@ -66,6 +68,8 @@ struct st_pool_options {
     uint32_t max_queue;
     uint64_t max_queue_bytes;
     uint32_t max_concurrency; /* 0: 1 */
+    uint32_t batch_size;      /* 0: no batches */
+    uint64_t batch_wait_ns;
 };
 
 /* A pool whose workers are not spawned yet. Main thread; aborts when memory is out. */
@@ -81,8 +85,12 @@ void st_pool_submit(struct st_pool *pool, struct st_event *ev);
 /* Runs the event on its loop's inline worker. Home loop of the event and loop of the worker. */
 void st_pool_run_inline(struct st_worker *w, struct st_event *ev);
 
-/* Hands waiting events to the worker while it has credits. On w->loop. */
+/* Hands waiting events to the worker while it has credits; or a batch, when one is due and the
+ * worker has nothing. On w->loop. */
 void st_pool_feed(struct st_pool *pool, struct st_worker *w);
+
+/* A batch may be due: it is full, or its first event has waited long enough. Any loop. */
+void st_pool_batch(struct st_pool *pool);
 
 /* Back from an abandoned worker, not started: first in the queue. Takes the caller's reference. Any
  * loop. */

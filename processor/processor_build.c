@@ -181,6 +181,8 @@ static struct st_pool *new_pool(struct st_processor *p, const struct st_trigger_
         .max_queue = (uint32_t)f->own.queue.events,
         .max_queue_bytes = f->own.queue.bytes,
         .max_concurrency = (uint32_t)t->max_concurrency,
+        .batch_size = t->batch.mode == ST_BATCH_ENABLE ? (uint32_t)t->batch.size : 0,
+        .batch_wait_ns = t->batch.timeout_ns,
     };
 
     return st_pool_new(p, &opt);

@@ -47,6 +47,11 @@ struct st_runtime_kind {
      * ev->claim must hold for the worker to start it (st_event_claim_start). */
     void (*invoke)(struct st_worker *w, struct st_event *ev, uint32_t assignment);
 
+    /* The same for n events of one batch, together, in the order of their arrival. NULL: the
+     * runtime knows no batches. */
+    void (*invoke_batch)(struct st_worker *w, struct st_event *const *events,
+                         const uint32_t *assignments, unsigned n);
+
     /* On w->loop's thread: the event was answered without you (timeout, client gone) while w had
      * it, begun or not; on another loop that may just be going on. A hint, from a mail of its own:
      * the event may be over or back in the pool by now, so look whether w still has it. It is valid

@@ -58,12 +58,14 @@ struct st_worker {
     uint32_t credits;     /* events it takes now */
     uint32_t running;     /* events assigned to it, started or not */
     bool stop_called;     /* the runtime's stop() */
+    bool feed_posted;     /* feed_mail is on its way */
     bool restart_called;  /* the runtime's restart(), until it is lost */
     unsigned restarts;    /* so far */
     char last_error[256]; /* why it did not start, or was lost; "" : never */
 
     struct st_mail mail;      /* spawn, abandon: to w->loop */
     struct st_mail stop_mail; /* the other two may be on their way */
+    struct st_mail feed_mail; /* a batch is due: to w->loop */
     struct st_timer retry;    /* w->loop: next try after a failed start */
     unsigned failures;        /* failed starts, and lives without a good event, in a row */
     void *impl;               /* the runtime's own */

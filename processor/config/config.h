@@ -16,6 +16,8 @@ struct st_env_var {
     const char *name, *value;
 };
 
+enum st_batch_mode { ST_BATCH_DISABLE, ST_BATCH_ENABLE };
+
 struct st_trigger_config {
     const char *name; /* key of the map unless `name` says otherwise */
     const struct st_trigger_kind *kind;
@@ -24,9 +26,14 @@ struct st_trigger_config {
     const char *allocator_name; /* "" : a pool of its own */
     uint64_t stop_ns;           /* workerTerminationTimeout, default 10 s */
     int64_t max_concurrency;    /* events that a worker may have at once, at least 1 */
-    const char *url;            /* "": the kind's default */
-    void *attributes;           /* the kind's struct, filled by its table; never NULL */
-    unsigned line, column;      /* in the file; 0: not from a file */
+    struct {
+        int mode;            /* enum st_batch_mode */
+        int64_t size;        /* events of a full batch */
+        uint64_t timeout_ns; /* how long its first event may wait for others */
+    } batch;
+    const char *url;       /* "": the kind's default */
+    void *attributes;      /* the kind's struct, filled by its table; never NULL */
+    unsigned line, column; /* in the file; 0: not from a file */
 };
 
 enum st_pin { ST_PIN_AUTO, ST_PIN_NEVER, ST_PIN_ALWAYS };

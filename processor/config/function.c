@@ -274,6 +274,43 @@ static const char *project_of(const struct st_raw_function *raw)
     return "default";
 }
 
+static bool same_batch(const struct st_trigger_config *a, const struct st_trigger_config *b)
+{
+    return a->batch.mode == b->batch.mode &&
+           (a->batch.mode == ST_BATCH_DISABLE ||
+            (a->batch.size == b->batch.size && a->batch.timeout_ns == b->batch.timeout_ns));
+}
+
+/* Batches need a runtime that takes them; triggers of one pool share its batches. */
+static void check_batches(struct st_reader *r, const struct st_raw_function *raw)
+{
+    for (size_t i = 0; i < raw->trigger_count; i++) {
+        const struct st_raw_trigger *t = &raw->triggers[i];
+        struct st_node place = {.line = t->c.line, .column = t->c.column};
+
+        if (t->c.batch.mode == ST_BATCH_ENABLE && raw->f.runtime != NULL &&
+            raw->f.runtime->invoke_batch == NULL)
+            st_reader_error(r, &t->c.batch.mode, place,
+                            "spec.triggers.%s.batch.mode: found \"enable\", which runtime %s does "
+                            "not support, expected disable",
+                            t->key, raw->f.runtime->name);
+        for (size_t j = 0; j < i; j++) {
+            const struct st_raw_trigger *first = &raw->triggers[j];
+
+            if (t->c.allocator_name[0] == '\0' ||
+                strcmp(t->c.allocator_name, first->c.allocator_name) != 0)
+                continue;
+            if (!same_batch(&first->c, &t->c))
+                st_reader_error(
+                    r, &t->c.batch, place,
+                    "spec.triggers.%s.batch: found another one than trigger \"%s\" has, "
+                    "expected the same, because they share the workers \"%s\"",
+                    t->key, first->key, t->c.allocator_name);
+            break;
+        }
+    }
+}
+
 /* isolation must be what the runtime can do. */
 static void check_isolation(struct st_reader *r, const struct st_raw_function *raw)
 {
@@ -300,6 +337,7 @@ static void apply_rules(struct st_reader *r, struct st_raw_function *raw,
     raw->f.disable_default_http =
         st_reader_was_set(r, &raw->disable_default_http, NULL) ? raw->disable_default_http : -1;
     check_isolation(r, raw);
+    check_batches(r, raw);
 }
 
 static void finish_extras(struct st_reader *r, const struct st_raw_function *raw,

@@ -153,8 +153,35 @@ static const struct st_option own_table[] = {
 
 #define TRIGGER(member) offsetof(struct st_raw_trigger, member)
 
-static const struct st_option batch_table[] = {UNSUPPORTED_BUT("mode", "disable"),
-                                               CONTROLLER("batchSize"), CONTROLLER("timeout"), END};
+static const char *const batch_modes[] = {"disable", "enable", NULL};
+
+#define BATCH(member) TRIGGER(c.batch.member) - TRIGGER(c.batch)
+
+static const struct st_option batch_table[] = {
+    {.name = "mode",
+     .type = ST_OPT_ENUM,
+     .offset = BATCH(mode),
+     .value = "disable",
+     .values = batch_modes,
+     .help = "enable: the handler gets a list of events and returns a list of responses.",
+     .example = "enable"},
+    {.name = "batchSize",
+     .type = ST_OPT_INT,
+     .offset = BATCH(size),
+     .value = "10",
+     .min = 1,
+     .max = 4096,
+     .help = "Events of a full batch.",
+     .example = "10"},
+    {.name = "timeout",
+     .type = ST_OPT_DURATION,
+     .offset = BATCH(timeout_ns),
+     .value = "1s",
+     .min = 1,
+     .max = 3600e9,
+     .help = "How long the first event of a batch waits for others.",
+     .example = "1s"},
+    END};
 
 static const struct st_option trigger_table[] = {
     {.name = "kind",
@@ -229,9 +256,10 @@ static const struct st_option trigger_table[] = {
     UNSUPPORTED("secret"),
     {.name = "batch",
      .type = ST_OPT_OBJECT,
+     .offset = TRIGGER(c.batch),
      .table = batch_table,
      .help = "Several events in one call of the handler.",
-     .example = "{mode: disable}"},
+     .example = "{mode: enable, batchSize: 10, timeout: 1s}"},
     UNSUPPORTED_BUT("explicitAckMode", "disable"),
     UNSUPPORTED("waitExplicitAckDuringRebalanceTimeout"),
     {.name = "maxConcurrency",

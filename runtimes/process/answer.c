@@ -26,17 +26,25 @@ static void break_off(struct st_process_worker *pw, const char *text)
     st_process_kill(pw, ST_LOST_PROTOCOL, text);
 }
 
+/* Nobody wants it. */
+static void drop_body(struct st_process_worker *pw, const struct st_wire_view *view)
+{
+    if (view->has_ref)
+        st_channel_return_body(pw->channel, &view->ref);
+}
+
 /* The result of an event that is ours alone. */
 static void take_result(struct st_process_worker *pw, const struct st_wire_view *view,
                         struct st_event *ev)
 {
     const char *why = NULL;
 
-    if (ev->result.streamed) {
-        if ((view->flags & ST_WIRE_FAILED) != 0)
+    if (ev->result.streamed || (view->flags & ST_WIRE_STREAMED) != 0) {
+        drop_body(pw, view);
+        if (ev->result.streamed && (view->flags & ST_WIRE_FAILED) != 0)
             ev->result.outcome = ST_OUTCOME_ERROR;
-    } else if ((view->flags & ST_WIRE_STREAMED) != 0) {
-        if (ev->result.outcome == ST_OUTCOME_OK) /* otherwise its head was refused */
+        else if (!ev->result.streamed &&
+                 ev->result.outcome == ST_OUTCOME_OK) /* otherwise its head was refused */
             st_answer_set(ev, ST_OUTCOME_ERROR, "The worker ended a stream that it had not begun");
     } else if (st_record_result(pw->channel, view, ev, &why) != ST_OK) {
         st_answer_set(ev, ST_OUTCOME_ERROR, why);
@@ -63,6 +71,8 @@ void st_answer_result(struct st_process_worker *pw, const struct st_wire_view *v
     if (st_likely(owns)) {
         take_result(pw, view, ev);
         st_event_claim_done(ev);
+    } else {
+        drop_body(pw, view);
     }
     st_flight_measure(pw, view->meta.result.duration_ns);
     st_worker_event_done(pw->w, view->meta.result.duration_ns);

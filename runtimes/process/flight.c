@@ -16,7 +16,8 @@
 
 enum {
     MAX_PREFETCH = 256,
-    SPARE_SLOTS = 64, /* for events on their way when credits were withdrawn */
+    BATCH_INLINE_BODY = 4096, /* bytes; longer ones travel by reference, so that many fit */
+    SPARE_SLOTS = 64,         /* for events on their way when credits were withdrawn */
     MEMORY_CHECK_MS = 100
 };
 
@@ -174,12 +175,12 @@ static void fail_unsent(struct st_process_worker *pw, struct st_flight *f, const
     st_flight_complete(pw, ev, owns);
 }
 
-/* A large body goes to the pool, if there is one: 0, or why not. */
-static int place_body(struct st_process_worker *pw, struct st_flight *f)
+/* A body of more than `most` bytes goes to the pool, if there is one: 0, or why not. */
+static int place_body(struct st_process_worker *pw, struct st_flight *f, size_t most)
 {
     int rc;
 
-    if (f->has_ref || f->ev->body.len <= ST_WIRE_INLINE_BODY)
+    if (f->has_ref || f->ev->body.len <= most)
         return ST_OK;
     rc = st_channel_put_body(pw->channel, f->ev->body, &f->ref);
     f->has_ref = rc == ST_OK;
@@ -192,7 +193,7 @@ static bool send_flight(struct st_process_worker *pw, struct st_flight *f)
     const struct st_wire_ref *ref;
     size_t size;
     char *at;
-    int rc = place_body(pw, f);
+    int rc = place_body(pw, f, ST_WIRE_INLINE_BODY);
 
     if (st_unlikely(rc == ST_ERR_NOMEM)) {
         fail_unsent(pw, f,
@@ -270,15 +271,14 @@ static void watch(struct st_process_worker *pw)
     st_loop_timer_arm(pw->loop, &pw->slow, slow_ns);
 }
 
-void st_flight_add(struct st_process_worker *pw, struct st_event *ev, uint32_t assignment)
+/* A slot for it, in no list yet; NULL: there is none. */
+static struct st_flight *flight_new(struct st_process_worker *pw, struct st_event *ev,
+                                    uint32_t assignment)
 {
     struct st_flight *f = TAILQ_FIRST(&pw->unused);
-    bool in_turn = pw->unsent == 0;
 
-    if (st_unlikely(pw->stage != ST_PROCESS_RUNNING || pw->retiring || f == NULL)) {
-        st_flight_refuse(pw->w, ev, assignment);
-        return;
-    }
+    if (f == NULL)
+        return NULL;
     TAILQ_REMOVE(&pw->unused, f, link);
     f->ev = ev;
     f->assignment = assignment;
@@ -286,6 +286,18 @@ void st_flight_add(struct st_process_worker *pw, struct st_event *ev, uint32_t a
     f->begun = f->owns = f->sent = f->has_ref = f->returns = f->waits = f->cancelled = false;
     f->owed = 0;
     pw->unsent++;
+    return f;
+}
+
+void st_flight_add(struct st_process_worker *pw, struct st_event *ev, uint32_t assignment)
+{
+    bool in_turn = pw->unsent == 0, takes = pw->stage == ST_PROCESS_RUNNING && !pw->retiring;
+    struct st_flight *f = takes ? flight_new(pw, ev, assignment) : NULL;
+
+    if (st_unlikely(f == NULL)) {
+        st_flight_refuse(pw->w, ev, assignment);
+        return;
+    }
     if (pw->begun_count < pw->concurrency) {
         begin(pw, f);
     } else {
@@ -313,6 +325,98 @@ void st_flight_refuse(struct st_worker *w, struct st_event *ev, uint32_t assignm
     give_back(w, ev, assignment, false);
 }
 
+/* Batches */
+
+static size_t flight_size(const struct st_flight *f)
+{
+    return st_record_event_size(f->ev, f->has_ref ? &f->ref : NULL);
+}
+
+static size_t batch_header(unsigned n)
+{
+    size_t size = sizeof(struct st_wire_record) + n * sizeof(struct st_wire_section);
+
+    return (size + ST_WIRE_ALIGN - 1) & ~(size_t)(ST_WIRE_ALIGN - 1);
+}
+
+/* Writes flights as one BATCH record of `size` bytes. */
+static void put_batch(struct st_process_worker *pw, char *at, size_t size,
+                      struct st_flight *const *flights, unsigned n)
+{
+    struct st_wire_record *rec = (struct st_wire_record *)(void *)at;
+    struct st_wire_section *s = (struct st_wire_section *)(void *)(rec + 1);
+    size_t to = batch_header(n);
+
+    memset(at, 0, to);
+    *rec = (struct st_wire_record){.size = (uint32_t)size,
+                                   .header_size = (uint16_t)(sizeof *rec + n * sizeof *s),
+                                   .kind = ST_WIRE_BATCH};
+    for (unsigned i = 0; i < n; i++) {
+        const struct st_flight *f = flights[i];
+        size_t len = flight_size(f);
+
+        s[i] = (struct st_wire_section){ST_WIRE_RECORD, 0, (uint32_t)to, (uint32_t)len};
+        st_record_event_put(at + to, len, f->ev, f->seq, index_of(pw, f->ev->trigger),
+                            f->has_ref ? &f->ref : NULL);
+        to += len;
+    }
+}
+
+/* Sends them together, or, where they are too large for one record, in two halves. */
+static void send_batch(struct st_process_worker *pw, struct st_flight *const *flights, unsigned n)
+{
+    size_t size = batch_header(n);
+    uint64_t place;
+    char *at;
+
+    for (unsigned i = 0; i < n; i++)
+        size += flight_size(flights[i]);
+    if (n == 1 && size > st_channel_max_record(pw->channel)) {
+        fail_unsent(pw, flights[0],
+                    "The event is too large for its worker: raise "
+                    "spec.stator.ringBytes");
+        return;
+    }
+    if (size > st_channel_max_record(pw->channel)) {
+        send_batch(pw, flights, n / 2);
+        send_batch(pw, flights + n / 2, n - n / 2);
+        return;
+    }
+    at = st_channel_reserve(pw->channel, size);
+    if (at == NULL)
+        return; /* they go one by one when there is room */
+    put_batch(pw, at, size, flights, n);
+    place = st_channel_commit(pw->channel);
+    for (unsigned i = 0; i < n; i++) {
+        flights[i]->place = place;
+        flights[i]->sent = true;
+    }
+    pw->unsent -= n;
+}
+
+void st_flight_add_batch(struct st_process_worker *pw, struct st_event *const *events,
+                         const uint32_t *assignments, unsigned n)
+{
+    bool takes = pw->stage == ST_PROCESS_RUNNING && !pw->retiring && pw->unsent == 0;
+    struct st_flight **flights = st_calloc(n, sizeof(void *));
+    unsigned taken = 0, left = n;
+
+    while (takes && taken < n) {
+        struct st_flight *f = flight_new(pw, events[taken], assignments[taken]);
+
+        if (f == NULL)
+            break;
+        flights[taken++] = f;
+        begin(pw, f);
+        place_body(pw, f, BATCH_INLINE_BODY); /* or it is inline, or fails below */
+    }
+    if (taken > 0)
+        send_batch(pw, flights, taken);
+    free(flights);
+    while (left-- > taken)
+        st_flight_refuse(pw->w, events[left], assignments[left]);
+}
+
 /* Credits */
 
 /* Grants what is missing to as many events as may be with the worker. */
@@ -320,7 +424,9 @@ static void grant(struct st_process_worker *pw)
 {
     uint64_t fit = batch_ns / (pw->mean_ns | 1);
     uint32_t ahead = fit > MAX_PREFETCH ? MAX_PREFETCH : (uint32_t)fit;
-    uint32_t target = pw->concurrency + (pw->can_take_back && pw->concurrency > 0 ? ahead : 0), n;
+    uint32_t target =
+                 pw->concurrency + (pw->can_take_back && pw->w->pool->batch_size == 0 ? ahead : 0),
+             n;
 
     if (pw->stage != ST_PROCESS_RUNNING || pw->retiring || pw->held >= target)
         return;

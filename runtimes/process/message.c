@@ -58,6 +58,7 @@ void st_process_configure(struct st_process_worker *pw)
     c.code_dir = (char *)rt->code_dir;
     c.platform = in_cluster() ? (char *)"kube" : (char *)"local";
     c.max_concurrency = pw->max_concurrency;
+    c.batch = pw->w->pool->batch_size != 0;
     c.attributes = pw->rt->attributes != NULL ? pw->rt->attributes : (char *)"";
     c.log_level = atomic_load_explicit(&st_log_function_threshold, memory_order_relaxed);
     msg.kind_case = STATOR__WORKER__V1__TO_WORKER__KIND_CONFIGURE;

@@ -236,7 +236,9 @@ void st_process_ready(struct st_process_worker *pw, uint32_t credits)
     st_loop_timer_cancel(pw->loop, &pw->timer);
     pw->stage = ST_PROCESS_RUNNING;
     pw->was_ready = true;
-    if (credits > pw->max_concurrency)
+    if (pw->w->pool->batch_size != 0) /* events of one batch at once */
+        credits = pw->w->pool->batch_size;
+    else if (credits > pw->max_concurrency)
         credits = pw->max_concurrency;
     st_flight_open(pw, credits);
     st_worker_ready(pw->w, credits);
@@ -345,6 +347,17 @@ void st_process_worker_invoke(struct st_worker *w, struct st_event *ev, uint32_t
         st_flight_add(w->impl, ev, assignment);
     else
         st_flight_refuse(w, ev, assignment);
+}
+
+void st_process_worker_invoke_batch(struct st_worker *w, struct st_event *const *events,
+                                    const uint32_t *assignments, unsigned n)
+{
+    if (st_likely(w->impl != NULL)) {
+        st_flight_add_batch(w->impl, events, assignments, n);
+        return;
+    }
+    while (n-- > 0)
+        st_flight_refuse(w, events[n], assignments[n]);
 }
 
 void st_process_worker_cancel(struct st_worker *w, struct st_event *ev)

@@ -35,6 +35,8 @@ void st_process_unload(struct st_process_runtime *rt);
 bool st_process_is_inline(struct st_runtime *rt);
 void st_process_worker_spawn(struct st_worker *w);
 void st_process_worker_invoke(struct st_worker *w, struct st_event *ev, uint32_t assignment);
+void st_process_worker_invoke_batch(struct st_worker *w, struct st_event *const *events,
+                                    const uint32_t *assignments, unsigned n);
 void st_process_worker_cancel(struct st_worker *w, struct st_event *ev);
 void st_process_worker_restart(struct st_worker *w);
 void st_process_worker_stop(struct st_worker *w);

@@ -93,6 +93,10 @@ void st_flight_open(struct st_process_worker *pw, uint32_t credits);
 /* Sends an event, or lets it wait for room; it was assigned to the worker. */
 void st_flight_add(struct st_process_worker *pw, struct st_event *ev, uint32_t assignment);
 
+/* The same for a batch, whose events it handles together. */
+void st_flight_add_batch(struct st_process_worker *pw, struct st_event *const *events,
+                         const uint32_t *assignments, unsigned n);
+
 /* Back to the pool: assigned to a worker that does not take it any more. */
 void st_flight_refuse(struct st_worker *w, struct st_event *ev, uint32_t assignment);
 

@@ -162,6 +162,14 @@ static void fake_invoke_inline(struct st_worker *w, struct st_event *ev, uint32_
         st_event_complete_from(ev);
 }
 
+static void fake_invoke_batch(struct st_worker *w, struct st_event *const *events,
+                              const uint32_t *assignments, unsigned n)
+{
+    fake_of(w->pool->processor)->batches++;
+    for (unsigned i = 0; i < n; i++)
+        fake_invoke(w, events[i], assignments[i]);
+}
+
 static void fake_abandon(struct st_worker *w)
 {
     struct fake *f = fake_of(w->pool->processor);
@@ -199,6 +207,7 @@ const struct st_runtime_kind fake_process_kind = {
     .is_inline = is_not_inline,
     .spawn = fake_spawn,
     .invoke = fake_invoke,
+    .invoke_batch = fake_invoke_batch,
     .restart = fake_abandon,
     .stop = fake_stop_worker,
 };
@@ -273,6 +282,8 @@ static void open_pools(struct fake *f)
             .event_timeout_ns = o->event_timeout_ns,
             .max_queue = o->max_queue,
             .max_queue_bytes = o->max_queue_bytes,
+            .batch_size = o->batch_size,
+            .batch_wait_ns = o->batch_wait_ns,
         };
 
         ST_ASSERT(opt.workers <= FAKE_SLOTS);

@@ -19,6 +19,8 @@ struct fake_pool_options {
     uint64_t wait_ns, event_timeout_ns;
     uint32_t max_queue;
     uint64_t max_queue_bytes;
+    uint32_t batch_size;
+    uint64_t batch_wait_ns;
 };
 
 struct fake_trigger_options {
@@ -60,7 +62,7 @@ struct fake {
 
     /* By fake_runtime_kind */
     struct fake_call calls[FAKE_CALLS]; /* in order */
-    unsigned call_count, spawned, abandoned, stopped;
+    unsigned call_count, spawned, abandoned, stopped, batches;
     struct st_worker *last_abandoned;
 };
 

@@ -179,6 +179,15 @@ static void test_kinds(void **state)
          "is \"a\")\n"},
         {SPEC "  triggers:\n    a: {kind: queue}\n    b: {kind: queue, name: a}\n",
          "f.yaml:5:28: spec.triggers.b.name: found \"a\" a second time, expected another name\n"},
+        {HTTP "      batch: {mode: enable}\n", "f.yaml:6:21: spec.triggers.web.batch.mode: found "
+                                               "\"enable\", which runtime native does not "
+                                               "support, expected disable\n"},
+        {SPEC "  triggers:\n    a: {kind: http, workerAllocatorName: p, batch: {batchSize: 5}}\n"
+              "    b: {kind: queue, workerAllocatorName: p, batch: {mode: enable}}\n",
+         "f.yaml:5:60: spec.triggers.b.batch.mode: found \"enable\", which runtime native does not "
+         "support, expected disable\n"
+         "f.yaml:5:60: spec.triggers.b.batch: found another one than trigger \"a\" has, expected "
+         "the same, because they share the workers \"p\"\n"},
         {SPEC "  stator: {isolation: process}\n",
          "f.yaml:3:23: spec.stator.isolation: found \"process\", which this build does not support "
          "yet for runtime native, expected none\n"},
@@ -371,9 +380,6 @@ static void test_warnings(void **state)
          "\"size\"? It is ignored\n"
          "f.yaml:9:9: warning: spec.triggers.web.attributes.Ingresses: the name of this key is "
          "\"ingresses\"\n"},
-        {HTTP "      batch: {mode: enable}\n",
-         "f.yaml:6:21: warning: spec.triggers.web.batch.mode: this build does not support it yet "
-         "and ignores it\n"},
         {SPEC "  runtimeAttributes: {arguments: x}\n",
          "f.yaml:3:23: warning: spec.runtimeAttributes.arguments: unknown key, it is ignored\n"},
     };

@@ -280,13 +280,9 @@ static void test_unsupported_but_off(void **state)
               "");
     st_config_free(&c);
     load_text(
-        &c,
-        SPEC "  triggers:\n    web:\n      kind: http\n      explicitAckMode: enable\n"
-             "      batch: {mode: enable}\n",
+        &c, SPEC "  triggers:\n    web:\n      kind: http\n      explicitAckMode: enable\n",
         "f.yaml:6:24: warning: spec.triggers.web.explicitAckMode: this build does not support "
-        "it yet and ignores it\n"
-        "f.yaml:7:21: warning: spec.triggers.web.batch.mode: this build does not support it "
-        "yet and ignores it\n");
+        "it yet and ignores it\n");
     st_config_free(&c);
 }
 
