@@ -23,16 +23,6 @@ HANDLER = """
                 for i, event in enumerate(batch) if event.body != b"forget"]
 """
 
-CONFIG = """
-    spec:
-      runtime: python
-      handler: batch:handler
-      triggers:
-        http:
-          kind: http
-          batch: {{mode: enable, batchSize: {size}, timeout: {timeout}}}
-"""
-
 
 @pytest.fixture
 def start(tmp_path: Path):
@@ -40,15 +30,15 @@ def start(tmp_path: Path):
 
     def start(size: int, timeout: str) -> Stator:
         (tmp_path / "batch.py").write_text(textwrap.dedent(HANDLER))
-        config = textwrap.dedent(CONFIG.format(size=size, timeout=timeout))
-        (tmp_path / "function.yaml").write_text(config)
-        s = Stator(target=tmp_path)
+        s = Stator(tmp_path, "", spec={"runtime": "python", "handler": "batch:handler"},
+                   trigger={"batch": {"mode": "enable", "batchSize": size, "timeout": timeout}},
+                   env={"NUCLIO_PYTHON_PATH": str(tmp_path)})
         running.append(s)
         return s
 
     yield start
     for s in running:
-        s.stop()
+        s.kill()
 
 
 def ask_all(s: Stator, bodies: list[bytes]) -> list[tuple[int, bytes]]:
