@@ -298,13 +298,27 @@ static int make_triggers(struct st_processor *p, struct st_error *err)
     return ST_OK;
 }
 
+/* Handlers that run in this process have its environment; worker processes get these from it. The
+ * names are Nuclio's. */
+static void set_environment(const struct st_function_config *f)
+{
+    char version[32];
+
+    snprintf(version, sizeof version, "%lld", (long long)f->version);
+    setenv("NUCLIO_FUNCTION_NAME", f->name, 1);
+    setenv("NUCLIO_FUNCTION_DESCRIPTION", f->description != NULL ? f->description : "", 1);
+    setenv("NUCLIO_FUNCTION_VERSION", version, 1);
+    setenv("NUCLIO_FUNCTION_HANDLER", f->handler, 1);
+    setenv("NUCLIO_HANDLER", f->handler, 1);
+    for (size_t i = 0; i < f->env_count; i++)
+        setenv(f->env[i].name, f->env[i].value, 1);
+}
+
 static int make_runtime(struct st_processor *p, struct st_error *err)
 {
     const struct st_function_config *f = &p->config->function;
 
-    /* Handlers that run in this process have its environment. */
-    for (size_t i = 0; i < f->env_count; i++)
-        setenv(f->env[i].name, f->env[i].value, 1);
+    set_environment(f);
     p->runtime = calloc(1, f->runtime->obj_size);
     ST_ASSERT(p->runtime != NULL);
     p->runtime->magic = ST_RUNTIME_MAGIC;

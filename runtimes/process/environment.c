@@ -1,5 +1,5 @@
 /* What worker processes find in their environment: chosen variables of the processor's, so that its
- * secrets stay with it, and the function's own. */
+ * secrets stay with it, and the function's own. NUCLIO_FUNCTION_* are already in the former. */
 #include <errno.h>
 #include <fnmatch.h>
 #include <stdio.h>
@@ -79,19 +79,6 @@ static bool is_chosen(const struct st_function_config *f, const char *variable)
     return false;
 }
 
-/* As Nuclio's processor gives them to its wrappers. */
-static void put_function(struct env *env, const struct st_function_config *f)
-{
-    char version[32];
-
-    snprintf(version, sizeof version, "%lld", (long long)f->version);
-    put_pair(env, "NUCLIO_FUNCTION_NAME", f->name);
-    put_pair(env, "NUCLIO_FUNCTION_DESCRIPTION", f->description != NULL ? f->description : "");
-    put_pair(env, "NUCLIO_FUNCTION_VERSION", version);
-    put_pair(env, "NUCLIO_FUNCTION_HANDLER", f->handler);
-    put_pair(env, "NUCLIO_HANDLER", f->handler);
-}
-
 /* "uid" or "uid:gid". */
 static int read_user(struct st_process_runtime *rt, const char *text, struct st_error *err)
 {
@@ -125,7 +112,6 @@ int st_process_load(struct st_process_runtime *rt, const char *const *more, stru
     for (char **variable = environ; *variable != NULL; variable++)
         if (is_chosen(f, *variable))
             put(&env, *variable);
-    put_function(&env, f);
     for (; more != NULL && *more != NULL; more++)
         put(&env, *more);
     for (size_t i = 0; i < f->env_count; i++)

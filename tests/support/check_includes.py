@@ -14,7 +14,7 @@ from pathlib import Path
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 PUBLIC = "stator/handler.h"
 PUBLIC_FILE = "runtimes/native/include/stator/handler.h"
-GENERATED = {"stator_version.h"}
+GENERATED = {"stator_version.h", "worker.pb-c.h"}
 HANDLERS = ("docs/examples/", "tests/unit/handlers/")
 TESTS = "tests/unit/"
 LIBC = set("""assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal
