@@ -333,8 +333,8 @@ static const char *check(const struct st_wire_view *view)
 {
     const struct st_wire_result *meta = &view->meta.result;
 
-    if (meta->status != 0 && (unsigned)meta->status - 100u > 499u)
-        return "the result's status is not a number from 100 to 599";
+    if (meta->status != 0 && (unsigned)meta->status - 200u > 399u)
+        return "the result's status is not a number from 200 to 599";
     if (meta->outcome > ST_WIRE_REJECT)
         return "the result's outcome is unknown";
     if (view->headers.len + view->content_type.len > MAX_HEADER_BYTES)
