@@ -1,8 +1,11 @@
-# The processor and nothing else, for native handlers. Build: docker build -t stator .
+# Two images. The processor and nothing else, for native handlers, and with Python:
+#   docker build -t stator .
+#   docker build -t stator-python --target stator-python .
 # A function's image adds its files:
-#   FROM stator
+#   FROM stator-python
 #   COPY function.yaml /etc/nuclio/config/processor/processor.yaml
-#   COPY hello.so /opt/nuclio/
+#   COPY handler.py /opt/nuclio/
+#   RUN pip install --break-system-packages ...
 ARG DEBIAN=debian:bookworm-slim
 
 FROM ${DEBIAN} AS build
@@ -16,10 +19,10 @@ COPY . .
 # COMMIT is for `stator version`: the build has no git.
 ARG COMMIT=""
 RUN cmake --preset release -B /build -DBUILD_TESTING=OFF -DST_COMMIT="${COMMIT:-unknown}" \
-    && cmake --build /build --target stator \
+    && cmake --build /build \
     && DESTDIR=/out cmake --install /build --prefix /usr --strip
 
-FROM ${DEBIAN}
+FROM ${DEBIAN} AS stator
 RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
         ca-certificates libcurl4 libevent-core-2.1-7 libfyaml0 libhwloc15 libjansson4 libjemalloc2 \
         libprotobuf-c1 libxxhash0 tzdata \
@@ -38,3 +41,14 @@ HEALTHCHECK --interval=10s --timeout=6s --start-period=10s CMD ["stator", "healt
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["stator"]
 CMD ["run"]
+
+FROM stator AS stator-python
+USER root
+RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+        python3 python3-pip \
+    && rm -rf /var/lib/apt/lists/*
+COPY --from=build /out/usr/lib/stator /usr/lib/stator
+USER 1000:1000
+
+# What is built without --target.
+FROM stator

@@ -19,9 +19,11 @@ def packages(stage: str) -> set[str]:
     return set(text.replace("\\", " ").split())
 
 
-def stages() -> tuple[str, str]:
-    build, runtime = re.split(r"^FROM .*$", DOCKERFILE, flags=re.M)[1:]
-    return build, runtime
+def stages() -> tuple[str, str, str]:
+    """The build, the image for native handlers, the one with Python."""
+    build, native, python, last = re.split(r"^FROM .*$", DOCKERFILE, flags=re.M)[1:]
+    assert last.strip() == ""
+    return build, native, python
 
 
 @pytest.mark.skipif(SANITIZER != "", reason="the libraries of a release")
@@ -69,6 +71,11 @@ def test_installed_parts(tmp_path):
         assert os.access(tmp_path / "usr" / part, os.X_OK)
         folder = part.removesuffix("/stator-exec")
         assert f"COPY --from=build /out/usr/{folder} /usr/{folder}\n" in stages()[1]
+    worker = tmp_path / "usr" / "lib" / "stator" / "python" / "stator"
+    assert (worker / "_worker" / "__main__.py").is_file()
+    assert list(worker.glob("_native.*.so"))
+    assert "COPY --from=build /out/usr/lib/stator /usr/lib/stator\n" in stages()[2]
+    assert stages()[2].rstrip().endswith("USER 1000:1000\n\n# What is built without --target.")
 
 
 def test_unit():
