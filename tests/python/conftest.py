@@ -16,24 +16,6 @@ PLANES = [pytest.param((sys.executable, False), id="portable"),
           pytest.param((SYSTEM_PYTHON, False), id="portable-system"),
           pytest.param((SYSTEM_PYTHON, True), id="native")]
 
-# What the extension does not do yet as the worker in pure Python does it.
-DIFFERENCES = {
-    "test_one_unreadable_event": "text that is no UTF-8 fails only a handler that reads it",
-    "test_strings_that_are_not_decoded": "get_header() takes no bytes",
-    "native-late": "an asynchronous generator that a plain function gives back",
-    "test_drain_resume_terminate": "what came before Drain is begun after it",
-    "test_async_drain_waits_for_what_runs": "what came before Drain is begun after it",
-    "test_closed_descriptors_end_the_worker": "it waits for ever",
-}
-
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        for part, reason in DIFFERENCES.items():
-            if part in item.name and "native" in item.name:
-                # Not begun: some of them would only time out.
-                item.add_marker(pytest.mark.xfail(run=False, reason=reason))
-
 
 def usable(plane):
     """The interpreter and the data plane of a worker, for Peer(); skips what is not there."""

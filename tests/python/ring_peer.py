@@ -186,43 +186,52 @@ class RingPeer:
 
     # From the worker
 
-    def poll(self) -> Record | None:
-        """The next record, if there is one."""
+    def poll_bytes(self) -> bytes | None:
+        """The next record as it is, if there is one."""
         while self.head != self.index(UP, TAIL):
             at = self.ring_at[UP] + (self.head & (self.ring_size - 1))
             size, head_size, kind, flags, seq = record_head.unpack_from(self.map, at)
             assert size % 16 == 0 and size >= head_size >= 16
             self.head += size
-            if kind != FILL:
-                record = self._read(at, head_size, kind, flags, seq)
+            content = self.map[at:at + size]
             self.u64[(INDEXES + 256 + HEAD_AT) // 8] = self.head
             if self.u32[(INDEXES + 256 + FULL) // 4]:
                 self.u32[(INDEXES + 256 + FULL) // 4] = 0
                 os.eventfd_write(self.wake_worker, 1)
             if kind != FILL:
-                return record
+                return content
         return None
 
-    def _read(self, at: int, head_size: int, kind: int, flags: int, seq: int) -> Record:
+    def poll(self) -> Record | None:
+        """The next record, if there is one."""
+        content = self.poll_bytes()
+        return self._read(content) if content is not None else None
+
+    def _read(self, content: bytes) -> Record:
+        _, head_size, kind, flags, seq = record_head.unpack_from(content)
         sections = {}
-        for ident, _, offset, length in section_head.iter_unpack(
-                self.map[at + 16:at + head_size]):
+        for ident, _, offset, length in section_head.iter_unpack(content[16:head_size]):
             assert offset >= head_size
-            sections[ident] = self.map[at + offset:at + offset + length]
+            sections[ident] = content[offset:offset + length]
         record = Record(kind, flags, seq, sections)
         if META in sections and kind != CREDIT:
             (record.duration_ns, _, record.status, record.outcome) = result_meta.unpack(
                 sections[META])
         if BODY_REF in sections:
-            _, _, offset, length = struct.unpack("=IIQQ", sections[BODY_REF])
-            assert offset + length <= self.pool_size
-            begin = self.pool_at[UP] + offset
-            sections[BODY] = self.map[begin:begin + length]
-            if self.ack_automatically:
-                self.write(pack(ACK, 0, [(BODY_REF, sections[BODY_REF])]))
+            sections[BODY] = self.pool_body(sections[BODY_REF])
         if kind == CHUNK and self.credit_automatically:
             self.credit(seq, len(record.body))
         return record
+
+    def pool_body(self, ref: bytes) -> bytes:
+        """The bytes that a BODY_REF section names; their place is given back."""
+        _, _, offset, length = struct.unpack("=IIQQ", ref)
+        assert offset + length <= self.pool_size
+        begin = self.pool_at[UP] + offset
+        content = self.map[begin:begin + length]
+        if self.ack_automatically:
+            self.write(pack(ACK, 0, [(BODY_REF, ref)]))
+        return content
 
     def credit(self, seq: int, n: int) -> None:
         self.write(pack(CREDIT, seq, [(META, struct.pack("=II", n, 0))]))

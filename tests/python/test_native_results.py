@@ -1,6 +1,7 @@
 """What handlers return, as records: the extension with a peer that is the processor's side."""
 
 import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,18 @@ def test_taken_back(worker, tmp_path: Path) -> None:
     assert [w.next().seq, w.next().seq] == [1, 4]
 
 
+def test_cancelled_before_it_was_begun(worker, tmp_path: Path) -> None:
+    w = worker(SLOW)
+    go = tmp_path / "go"
+    w.write(wire.event(1, bytes(go), path=b"/slow"), wire.event(2), wire.event(3),
+            wire.pack(wire.CANCEL, 2, []), wire.pack(wire.CANCEL, 1, []))
+    time.sleep(0.01)
+    go.touch()
+    replies = w.replies(3)
+    assert [replies[seq].result.outcome for seq in (1, 2, 3)] == [0, 1, 0]
+    assert [replies[seq].body for seq in (1, 2, 3)] == [b"/slow", b"", b"/"]
+
+
 def test_drain_and_stop(worker) -> None:
     w = worker("def handler(context, event): return 'x'")
     w.write(wire.event(1))
@@ -133,6 +146,9 @@ def test_drain_and_stop(worker) -> None:
     w.control.send(b"d")
     assert w.said() == "D"
     w.write(wire.event(2))
+    time.sleep(0.1)
+    assert w.poll() is None
+    w.control.send(b"r")
     assert w.next().seq == 2
     assert w.stop() == ""
 

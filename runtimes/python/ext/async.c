@@ -82,6 +82,23 @@ static void give_up(void)
     (void)schedule_tick();
 }
 
+/* Makes the coroutine that sends the pieces of *source. False: it is answered otherwise. */
+static bool begin_stream(struct call *call, struct py_source *source)
+{
+    struct py_event *ev = first_event(call);
+
+    call->stream = py_stream_new(ev, source);
+    call->coroutine = call->stream != NULL ? py_stream_coroutine(call->stream, call->task) : NULL;
+    if (call->coroutine != NULL) {
+        return true;
+    }
+    Py_CLEAR(call->stream);
+    if (py_answer_error(ev) < 0) {
+        give_up();
+    }
+    return false;
+}
+
 /* The handler's result (NULL: the exception that is set). True: another coroutine sends it. */
 static bool answer(struct call *call, PyObject *result)
 {
@@ -95,14 +112,7 @@ static bool answer(struct call *call, PyObject *result)
         outcome = py_answer(ev, result, &source);
     }
     if (outcome == PY_STREAM) {
-        call->stream = py_stream_new(ev, &source);
-        call->coroutine =
-            call->stream != NULL ? py_stream_coroutine(call->stream, call->task) : NULL;
-        if (call->coroutine != NULL) {
-            return true;
-        }
-        Py_CLEAR(call->stream);
-        outcome = py_answer_error(ev) < 0 ? PY_GONE : PY_DONE;
+        return begin_stream(call, &source);
     }
     if (outcome == PY_GONE) {
         give_up();
@@ -257,11 +267,15 @@ static int put_call(struct call *call, bool reusable)
     return rc;
 }
 
-/* What the handler gave back, or `awaitable` when it was called before. */
-static enum step first_step(struct call *call, PyObject *awaitable)
+/* Calls the handler, or goes on with what it gave back before. */
+static enum step first_step(struct call *call, struct py_start *start)
 {
-    PyObject *result = awaitable != NULL ? Py_NewRef(awaitable) : py_worker_call(call->unit);
+    PyObject *result;
 
+    if (start != NULL && start->source.body != NULL) {
+        return begin_stream(call, &start->source) ? send_in(call, Py_None) : ENDED;
+    }
+    result = start != NULL ? start->awaitable : py_worker_call(call->unit);
     if (result != NULL && py_is_awaitable(result)) {
         if (PyCoro_CheckExact(result)) {
             call->coroutine = result;
@@ -278,7 +292,7 @@ static enum step first_step(struct call *call, PyObject *awaitable)
 }
 
 /* The first step, as the spare task. -1 with an exception: nothing can be run at all. */
-static int run_first(struct call *call, PyObject *awaitable, enum step *step)
+static int run_first(struct call *call, struct py_start *start, enum step *step)
 {
     PyObject *args[] = {NULL, py_worker.loop, call->task};
     PyObject *none, *token;
@@ -294,14 +308,14 @@ static int run_first(struct call *call, PyObject *awaitable, enum step *step)
     if (token == NULL || none == NULL) {
         return -1;
     }
-    *step = first_step(call, awaitable);
+    *step = first_step(call, start);
     none = PyObject_Vectorcall(leave_task, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     Py_XDECREF(none);
     return none == NULL || PyContext_Exit(call->context) < 0 ? -1 : 0;
 }
 
-/* Runs the unit (taken) as far as it goes. */
-static int begin_unit(PyObject *unit, PyObject *awaitable)
+/* Runs the unit (taken) as far as it goes; start: its handler was called before, or NULL. */
+static int begin_unit(PyObject *unit, struct py_start *start)
 {
     struct call *call = get_call();
     Py_ssize_t references;
@@ -313,7 +327,7 @@ static int begin_unit(PyObject *unit, PyObject *awaitable)
     }
     call->unit = unit;
     references = Py_REFCNT(call->task);
-    if (run_first(call, awaitable, &step) < 0) {
+    if (run_first(call, start, &step) < 0) {
         return -1;
     }
     if (step == ENDED) {
@@ -535,8 +549,14 @@ static int stop_loop(void)
 static int begin_record(const struct st_wire_record *record)
 {
     PyObject *unit = py_unit_begin(record);
+    int rc = unit != NULL ? py_unit_is_cancelled(unit) : -1;
 
-    if (unit == NULL || begin_unit(unit, NULL) < 0) {
+    if (unit == NULL && !PyErr_Occurred()) {
+        return 0;
+    }
+    if (rc == 1) {
+        py_unit_end(unit);
+    } else if (rc < 0 || begin_unit(unit, NULL) < 0) {
         return -1;
     }
     py_link_release(&py_worker.link, true);
@@ -546,23 +566,26 @@ static int begin_record(const struct st_wire_record *record)
     return 0;
 }
 
-/* Begins what there is and may run. -1 with an exception. */
-static int begin_records(int *budget)
+static bool may_begin(void)
 {
-    struct py_link *link = &py_worker.link;
+    return py_worker.running < py_worker.max_running && !py_worker.stop && !py_worker.draining;
+}
 
-    while (py_worker.running<py_worker.max_running && * budget> 0 && !py_worker.stop) {
-        const struct st_wire_record *record = py_link_take(link);
+/* Begins what there is and may run, at most so many. How many of those are left; -1 with an
+ * exception. */
+static int begin_records(int budget)
+{
+    for (; budget > 0 && may_begin(); budget--) {
+        const struct st_wire_record *record = py_link_take(&py_worker.link);
         if (record == NULL) {
-            return PyErr_Occurred() ? -1 : 0;
+            return PyErr_Occurred() ? -1 : budget;
         }
-        --*budget;
         if (begin_record(record) < 0) {
             return -1;
         }
     }
-    py_link_scan(link);
-    return 0;
+    py_link_scan(&py_worker.link); /* what waits may have been cancelled */
+    return budget;
 }
 
 /* Does all that there is to do now; the loop sleeps afterwards, or goes round. */
@@ -574,7 +597,8 @@ static int pump(void)
     py_link_awake(link);
     py_worker.now_ns = 0;
     do {
-        if (begin_records(&budget) < 0) {
+        budget = begin_records(budget);
+        if (budget < 0) {
             return -1;
         }
         py_link_release(link, false);
@@ -582,7 +606,7 @@ static int pump(void)
         if (py_worker.stop) {
             return stop_loop();
         }
-        if (py_worker.running == 0 && py_link_tail(link) == link->next && py_tell_drained() < 0) {
+        if (py_worker.running == 0 && py_tell_drained() < 0) {
             return -1;
         }
         if (budget == 0) {
@@ -618,18 +642,15 @@ static PyObject *on_ready(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignor
     return after_callback(rc < 0 ? rc : pump());
 }
 
-/* A unit whose handler had been called before there was a loop. */
-static PyObject *on_adopt(PyObject *Py_UNUSED(module), PyObject *args)
-{
-    PyObject *unit, *awaitable;
+static struct py_start adopted;
 
-    if (!PyArg_ParseTuple(args, "OO", &unit, &awaitable)) {
-        return NULL;
-    }
-    return after_callback(begin_unit(Py_NewRef(unit), awaitable));
+/* The unit whose handler was called before there was a loop. */
+static PyObject *on_adopt(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    return after_callback(begin_unit(adopted.unit, &adopted));
 }
 
-static PyMethodDef adopt_def = {"stator_adopt", on_adopt, METH_VARARGS, NULL};
+static PyMethodDef adopt_def = {"stator_adopt", on_adopt, METH_NOARGS, NULL};
 static PyMethodDef tick_def = {"stator_tick", on_tick, METH_NOARGS, NULL};
 static PyMethodDef ready_def = {"stator_ready", on_ready, METH_NOARGS, NULL};
 
@@ -723,25 +744,30 @@ static int widen(void)
     return more > 0 ? py_write_credit((uint32_t)more) : 0;
 }
 
-int py_async_run(PyObject *unit, PyObject *awaitable)
+static int call_soon(PyMethodDef *function)
+{
+    PyObject *callback = PyCFunction_New(function, NULL);
+    PyObject *handle =
+        callback != NULL ? PyObject_CallMethod(py_worker.loop, "call_soon", "O", callback) : NULL;
+
+    Py_XDECREF(callback);
+    Py_XDECREF(handle);
+    return handle != NULL ? 0 : -1;
+}
+
+int py_async_run(const struct py_start *start)
 {
     PyObject *none;
     int rc = -1;
 
     tick_is_due = false;
     if (find_asyncio() < 0) {
-        Py_XDECREF(unit);
-        Py_XDECREF(awaitable);
         return -1;
     }
-    if (unit != NULL) {
-        py_unit_copy(unit);
-        none = PyObject_CallMethod(py_worker.loop, "call_soon", "NOO",
-                                   PyCFunction_New(&adopt_def, NULL), unit, awaitable);
-        Py_DECREF(unit);
-        Py_DECREF(awaitable);
-        Py_XDECREF(none);
-        if (none == NULL || widen() < 0) {
+    adopted = *start;
+    if (start->unit != NULL) {
+        py_unit_copy(start->unit);
+        if (call_soon(&adopt_def) < 0 || widen() < 0) {
             return -1;
         }
     }

@@ -338,6 +338,25 @@ bool py_is_cloud_event(const struct py_event *ev)
     return false;
 }
 
+bool py_is_ascii(const struct py_event *ev)
+{
+    static const uint16_t texts[] = {ST_WIRE_METHOD, ST_WIRE_PATH,         ST_WIRE_TARGET,
+                                     ST_WIRE_SCHEME, ST_WIRE_CONTENT_TYPE, ST_WIRE_TOPIC,
+                                     ST_WIRE_QUERY,  ST_WIRE_HEADERS};
+    size_t n;
+
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        const char *bytes = py_section(ev->record, texts[i], &n);
+        for (size_t at = 0; at < n; at++) {
+            if (((uint8_t)bytes[at] & 0x80) != 0 ||
+                (bytes[at] == '%' && texts[i] == ST_WIRE_QUERY)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 static int hex_digit(char c)
 {
     if (c >= '0' && c <= '9') {
@@ -440,6 +459,12 @@ static PyObject *decode_timestamp(const struct py_event *ev)
     int64_t seconds = (int64_t)(py_event_meta(ev).timestamp_ns / 1000000000u);
     int of_day = (int)(seconds % 86400), year, month, day;
 
+    if (PyDateTimeAPI == NULL) {
+        PyDateTime_IMPORT; /* not at the start, it takes its time */
+        if (PyDateTimeAPI == NULL) {
+            return NULL;
+        }
+    }
     civil(seconds / 86400, &year, &month, &day);
     return PyDateTime_FromDateAndTime(year, month, day, of_day / 3600, of_day / 60 % 60,
                                       of_day % 60, 0);
@@ -568,7 +593,6 @@ PyObject *py_decode(struct py_event *ev, enum py_field field)
 
 int py_decode_init(void)
 {
-    PyDateTime_IMPORT;
     empty_bytes = PyBytes_FromStringAndSize(NULL, 0);
     empty_text = PyUnicode_FromStringAndSize(NULL, 0);
     for (int i = 0; i < METHODS; i++) {
@@ -577,5 +601,5 @@ int py_decode_init(void)
             return -1;
         }
     }
-    return PyDateTimeAPI != NULL && empty_bytes != NULL && empty_text != NULL ? 0 : -1;
+    return empty_bytes != NULL && empty_text != NULL ? 0 : -1;
 }

@@ -142,6 +142,23 @@ static PyObject *field_value(struct py_event *ev, enum py_field field)
     return ev->value[field];
 }
 
+bool py_event_is_readable(struct py_event *ev)
+{
+    static const enum py_field texts[] = {PY_FIELD_TYPE,   PY_FIELD_PATH,   PY_FIELD_HEADER_LIST,
+                                          PY_FIELD_FIELDS, PY_FIELD_METHOD, PY_FIELD_TARGET,
+                                          PY_FIELD_QUERY,  PY_FIELD_SCHEME, PY_FIELD_CONTENT_TYPE,
+                                          PY_FIELD_TOPIC};
+    bool looked = py_is_ascii(ev);
+
+    /* The type is there also to look whether it is a cloud event, and which. */
+    for (size_t i = 0; i < (looked ? 1 : sizeof texts / sizeof *texts); i++) {
+        if (field_value(ev, texts[i]) == NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void py_event_settle(struct py_event *ev)
 {
     size_t n;
@@ -216,7 +233,8 @@ static PyObject *find_header(PyObject *headers, PyObject *wanted)
     Py_ssize_t at = 0;
 
     while (PyDict_Next(headers, &at, &key, &value)) {
-        PyObject *lower = PyUnicode_Check(key) ? PyObject_CallMethod(key, "lower", NULL) : NULL;
+        bool is_text = PyUnicode_Check(key) || PyBytes_Check(key);
+        PyObject *lower = is_text ? PyObject_CallMethod(key, "lower", NULL) : NULL;
         int same = lower != NULL ? PyObject_RichCompareBool(lower, wanted, Py_EQ) : 0;
         Py_XDECREF(lower);
         if (PyErr_Occurred()) {
@@ -236,19 +254,19 @@ PyDoc_STRVAR(get_header_doc, "The value of a header, in whatever case its name i
 static PyObject *get_header(PyObject *self, PyObject *name)
 {
     struct py_event *ev = (struct py_event *)self;
+    PyObject *value = NULL;
+    const char *text;
+    Py_ssize_t n = 0;
 
-    if (!PyUnicode_Check(name)) {
-        PyErr_SetString(PyExc_TypeError, "a header's name is text");
-        return NULL;
-    }
     if (ev->opened && !(ev->have & bit(PY_FIELD_HEADERS))) {
-        Py_ssize_t n;
-        const char *text = PyUnicode_AsUTF8AndSize(name, &n);
-        PyObject *value = text != NULL ? py_decode_header(ev, text, (size_t)n) : NULL;
-        if (value == NULL && !PyErr_Occurred()) {
-            Py_RETURN_NONE;
+        if (PyBytes_Check(name)) {
+            text = PyBytes_AS_STRING(name);
+            n = PyBytes_GET_SIZE(name);
+        } else {
+            text = PyUnicode_AsUTF8AndSize(name, &n);
         }
-        return value;
+        value = text != NULL ? py_decode_header(ev, text, (size_t)n) : NULL;
+        return value != NULL || PyErr_Occurred() ? value : Py_NewRef(Py_None);
     }
     PyObject *headers = field_value(ev, PY_FIELD_HEADERS);
     PyObject *lower = headers != NULL ? PyObject_CallMethod(name, "lower", NULL) : NULL;
@@ -257,7 +275,7 @@ static PyObject *get_header(PyObject *self, PyObject *name)
         return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
     }
     Py_INCREF(headers);
-    PyObject *value = find_header(headers, lower);
+    value = find_header(headers, lower);
     Py_DECREF(headers);
     Py_DECREF(lower);
     return value;

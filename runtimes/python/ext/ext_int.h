@@ -77,6 +77,10 @@ void py_event_copy(struct py_event *ev);
 /* Its result leaves now: what the processor then takes back (a body in its pool) is read. */
 void py_event_settle(struct py_event *ev);
 
+/* False with an exception: one of its texts is no UTF-8, or it is a cloud event that can't be read.
+ */
+bool py_event_is_readable(struct py_event *ev);
+
 /* For another record: needs the only reference. */
 void py_event_reset(struct py_event *ev, const struct st_wire_record *record);
 
@@ -95,6 +99,9 @@ PyObject *py_decode_header(const struct py_event *ev, const char *name, size_t n
 
 /* True when its headers or its type say that it is a cloud event. */
 bool py_is_cloud_event(const struct py_event *ev);
+
+/* True when no text of it can be anything but ASCII. */
+bool py_is_ascii(const struct py_event *ev);
 
 int py_decode_init(void);
 
@@ -129,6 +136,7 @@ struct py_source {
     uint8_t outcome;
 };
 void py_source_clear(struct py_source *source);
+bool py_source_is_async(const struct py_source *source);
 
 /* Answers the event with what its handler returned (borrowed), or, when that is NULL, with the
  * exception that is set. */
@@ -140,6 +148,9 @@ int py_answer_error(struct py_event *ev);
 /* Answers a batch with what its handler returned, or, when that is NULL, each of its events with
  * the exception that is set. 0, or -1: the processor is gone. */
 int py_answer_batch(PyObject *events, PyObject *result);
+
+/* Answers an event that was cancelled before its handler was called. 0, or -1: gone. */
+int py_answer_cancelled(struct py_event *ev);
 
 /* Tells the processor that n more events may come at once. 0, or -1: the processor is gone. */
 int py_write_credit(uint32_t n);
@@ -191,9 +202,14 @@ extern PyObject *py_stream_cancelled; /* exception */
 
 /* ---- Coroutines: async.c ---- */
 
-/* Runs the worker in asyncio's loop until it is told to stop. unit, awaitable: events whose handler
- * turned out to be a coroutine (both taken), or NULL. 0, or -1 with an exception. */
-int py_async_run(PyObject *unit, PyObject *awaitable);
+/* A unit whose handler was called before there was a loop. */
+struct py_start {
+    PyObject *unit, *awaitable; /* taken; unit NULL: nothing */
+    struct py_source source;    /* with a body: instead of the awaitable, what is to be streamed */
+};
+
+/* Runs the worker in asyncio's loop until it is told to stop. 0, or -1 with an exception. */
+int py_async_run(const struct py_start *start);
 
 /* The event that the code which runs now is about; borrowed, NULL: none. */
 PyObject *py_async_current(void);
@@ -220,7 +236,9 @@ struct py_worker {
     uint64_t looked_ns; /* when control messages were last looked for */
     size_t max_running, running; /* coroutines in flight */
     bool forked;                 /* a process that a handler forked came back out of it */
-    bool active, batch, is_async, decode_text, draining, stop;
+    bool active, batch, is_async, decode_text, stop;
+    bool draining; /* nothing new is begun */
+    bool drained;  /* and that was said */
 };
 extern struct py_worker py_worker;
 
@@ -233,7 +251,7 @@ _Noreturn void py_leave_fork(int status);
 
 /* A unit is what a handler is called with: an event, or the list of a batch. */
 
-/* That of a record. NULL with an exception. */
+/* That of a record. NULL with an exception; NULL without one: all of it is answered already. */
 PyObject *py_unit_begin(const struct st_wire_record *record);
 
 /* Its records in the ring are not needed any more. */
@@ -243,6 +261,9 @@ void py_unit_copy(PyObject *unit);
 void py_unit_end(PyObject *unit);
 
 bool py_is_awaitable(PyObject *result);
+
+/* True when it is answered already: it was cancelled while it waited. -1: the processor is gone. */
+int py_unit_is_cancelled(PyObject *unit);
 
 /* Nothing runs and nothing waits: says so, if the processor has asked. */
 int py_tell_drained(void);
@@ -257,6 +278,7 @@ int py_worker_control(int ready);
 
 int py_pool_open(uint64_t size);
 void py_pool_close(void);
+
 /* Bytes for a body to the processor; false: none free. Given back by py_pool_free at ACK. */
 bool py_pool_take(uint64_t size, struct st_wire_ref *ref);
 void py_pool_free(const struct st_wire_ref *ref);

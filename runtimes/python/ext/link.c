@@ -345,10 +345,11 @@ int py_link_sleep(struct py_link *link, uint64_t looked, int timeout_ms)
     }
     Py_BEGIN_ALLOW_THREADS n = epoll_wait(link->epoll_fd, events, 2, timeout_ms);
     Py_END_ALLOW_THREADS py_link_awake(link);
-    if (n < 0) {
-        return PyErr_CheckSignals() < 0 ? -1 : 0;
+    if (n < 0 && errno != EINTR) {
+        PyErr_SetFromErrno(PyExc_OSError); /* the handler has closed it */
+        return -1;
     }
-    return ready_bits(events, n);
+    return n < 0 ? PyErr_CheckSignals() : ready_bits(events, n);
 }
 
 int py_link_poll(struct py_link *link)

@@ -199,10 +199,19 @@ static bool bytes_of(PyObject *value, const char **bytes, size_t *n)
     return *bytes != NULL;
 }
 
+static bool is_async_stream(PyObject *body)
+{
+    return Py_TYPE(body)->tp_as_async != NULL && Py_TYPE(body)->tp_as_async->am_anext != NULL;
+}
+
 static bool is_stream(PyObject *body)
 {
-    return PyIter_Check(body) ||
-           (Py_TYPE(body)->tp_as_async != NULL && Py_TYPE(body)->tp_as_async->am_anext != NULL);
+    return PyIter_Check(body) || is_async_stream(body);
+}
+
+bool py_source_is_async(const struct py_source *source)
+{
+    return is_async_stream(source->body);
 }
 
 /* A line end in a header would be a header of its own. */
@@ -325,14 +334,22 @@ static enum py_outcome answer_plainly(struct py_event *ev)
     return write_result(ev, &p);
 }
 
-int py_answer_error(struct py_event *ev)
+/* The exception that is set, mapped; NULL with another one. */
+static PyObject *map_exception(struct py_event *ev)
 {
-    struct py_source stream = {0};
-    enum py_outcome outcome = PY_DONE;
     PyObject *exc = py_take_exception();
     PyObject *mapped = PyObject_CallFunctionObjArgs(py_worker.hooks.map_error, exc, ev, NULL);
 
     Py_DECREF(exc);
+    return mapped;
+}
+
+/* Answers with a mapped exception (borrowed); NULL: mapping failed. */
+static int answer_failure(struct py_event *ev, PyObject *mapped)
+{
+    struct py_source stream = {0};
+    enum py_outcome outcome = PY_DONE;
+
     if (mapped == NULL || answer_mapped(ev, mapped, &stream, &outcome) < 0 ||
         outcome == PY_STREAM) {
         if (!PyErr_Occurred()) {
@@ -341,8 +358,16 @@ int py_answer_error(struct py_event *ev)
         py_source_clear(&stream);
         outcome = answer_plainly(ev);
     }
-    Py_XDECREF(mapped);
     return outcome == PY_GONE ? -1 : 0;
+}
+
+int py_answer_error(struct py_event *ev)
+{
+    PyObject *mapped = map_exception(ev);
+    int rc = answer_failure(ev, mapped);
+
+    Py_XDECREF(mapped);
+    return rc;
 }
 
 static int answer_one_of_batch(struct py_event *ev, PyObject *mapped)
@@ -360,13 +385,24 @@ static int answer_one_of_batch(struct py_event *ev, PyObject *mapped)
     return outcome == PY_GONE ? -1 : 0;
 }
 
+/* Log messages belong to the first event, and with them to all. */
+static void share_logged(PyObject *events)
+{
+    bool logged = ((struct py_event *)PyList_GET_ITEM(events, 0))->logged;
+
+    for (Py_ssize_t i = 1; i < PyList_GET_SIZE(events); i++) {
+        ((struct py_event *)PyList_GET_ITEM(events, i))->logged |= logged;
+    }
+}
+
 int py_answer_batch(PyObject *events, PyObject *result)
 {
+    struct py_event *first = (struct py_event *)PyList_GET_ITEM(events, 0);
     PyObject *mapped = NULL, *failure = NULL;
     Py_ssize_t count = PyList_GET_SIZE(events);
     int rc = 0;
 
-    if (result != NULL && py_worker.hooks.map_batch != NULL) {
+    if (result != NULL) {
         mapped = PyObject_CallFunctionObjArgs(py_worker.hooks.map_batch, result, events, NULL);
     }
     if (mapped != NULL && (!PyList_Check(mapped) || PyList_GET_SIZE(mapped) != count)) {
@@ -374,20 +410,24 @@ int py_answer_batch(PyObject *events, PyObject *result)
         Py_CLEAR(mapped);
     }
     if (mapped == NULL) {
-        failure = py_take_exception();
+        failure = map_exception(first);
     }
+    share_logged(events);
     for (Py_ssize_t i = 0; rc == 0 && i < count; i++) {
         struct py_event *ev = (struct py_event *)PyList_GET_ITEM(events, i);
-        if (failure != NULL) {
-            PyErr_SetObject((PyObject *)Py_TYPE(failure), failure);
-            rc = py_answer_error(ev);
-        } else {
-            rc = answer_one_of_batch(ev, PyList_GET_ITEM(mapped, i));
-        }
+        rc = mapped != NULL ? answer_one_of_batch(ev, PyList_GET_ITEM(mapped, i))
+                            : answer_failure(ev, failure);
     }
     Py_XDECREF(failure);
     Py_XDECREF(mapped);
     return rc;
+}
+
+/* Nobody waits for the event, and its handler was not called. */
+int py_answer_cancelled(struct py_event *ev)
+{
+    struct parts p = {.outcome = ST_WIRE_ERROR};
+    return write_result(ev, &p) == PY_GONE ? -1 : 0;
 }
 
 static enum py_outcome answer_slowly(struct py_event *ev, PyObject *result,

@@ -48,6 +48,7 @@ int py_worker_control(int ready)
         return -1;
     }
     py_worker.draining = what == DRAIN;
+    py_worker.drained = py_worker.drained && py_worker.draining;
     py_worker.stop = what == STOP;
     return 0;
 }
@@ -56,13 +57,55 @@ int py_tell_drained(void)
 {
     PyObject *none;
 
-    if (!py_worker.draining) {
+    if (!py_worker.draining || py_worker.drained) {
         return 0;
     }
-    py_worker.draining = false;
+    py_worker.drained = true;
     none = PyObject_CallNoArgs(py_worker.hooks.drained);
     Py_XDECREF(none);
     return none != NULL ? 0 : -1;
+}
+
+/* Numbers of events that were cancelled before they were begun; with many the oldest is forgotten,
+ * and that event runs. */
+static uint64_t cancelled[16];
+static size_t cancelled_count;
+static uint64_t last_begun;
+
+static void cancel(uint64_t seq)
+{
+    if (seq > last_begun) {
+        cancelled[cancelled_count++ % (sizeof cancelled / sizeof *cancelled)] = seq;
+    } else {
+        py_stream_cancel(seq);
+    }
+}
+
+static bool was_cancelled(uint64_t seq)
+{
+    last_begun = seq;
+    for (size_t i = 0; cancelled_count != 0 && i < sizeof cancelled / sizeof *cancelled; i++) {
+        if (cancelled[i] == seq) {
+            cancelled[i] = 0;
+            return true;
+        }
+    }
+    return false;
+}
+
+int py_unit_is_cancelled(PyObject *unit)
+{
+    struct py_event *ev = (struct py_event *)unit;
+
+    if (PyList_Check(unit)) {
+        ev = (struct py_event *)PyList_GET_ITEM(unit, PyList_GET_SIZE(unit) - 1);
+        last_begun = ev->record->seq;
+        return 0;
+    }
+    if (!was_cancelled(ev->record->seq)) {
+        return 0;
+    }
+    return py_answer_cancelled(ev) < 0 ? -1 : 1;
 }
 
 /* ACK, CREDIT and CANCEL; others mean nothing to this worker. */
@@ -89,7 +132,7 @@ static void other_record(void *Py_UNUSED(arg), const struct st_wire_record *reco
         }
         break;
     case ST_WIRE_CANCEL:
-        py_stream_cancel(record->seq);
+        cancel(record->seq);
         break;
     default:
         break;
@@ -130,6 +173,26 @@ static void end_event(struct py_event *ev)
     Py_DECREF(ev);
 }
 
+/* Adds the event of a record, unless nobody can read it: then it is answered. -1 with an
+ * exception. */
+static int add_event(PyObject *list, const struct st_wire_record *record)
+{
+    struct py_event *ev = py_event_new(record);
+    int rc = -1;
+
+    if (ev == NULL) {
+        return -1;
+    }
+    ev->begin_ns = py_worker.now_ns;
+    if (py_event_is_readable(ev)) {
+        rc = PyList_Append(list, (PyObject *)ev);
+    } else {
+        rc = py_answer_error(ev);
+    }
+    Py_DECREF(ev);
+    return rc;
+}
+
 /* The events of a batch, or one alone, as a list. */
 static PyObject *begin_batch(const struct st_wire_record *record)
 {
@@ -137,27 +200,20 @@ static PyObject *begin_batch(const struct st_wire_record *record)
     size_t count = (record->header_size - sizeof *record) / sizeof *section;
     bool is_batch = record->kind == ST_WIRE_BATCH;
     PyObject *list = PyList_New(0);
-    struct py_event *ev = NULL;
+    Py_ssize_t n;
 
     for (size_t i = 0; list != NULL && i < (is_batch ? count : 1); i++) {
-        if (is_batch && section[i].id != ST_WIRE_RECORD) {
-            continue;
-        }
-        ev = py_event_new(is_batch ? (const void *)((const char *)record + section[i].offset)
-                                   : record);
-        if (ev == NULL || PyList_Append(list, (PyObject *)ev) < 0) {
+        const char *at = (const char *)record + (is_batch ? section[i].offset : 0);
+        if ((!is_batch || section[i].id == ST_WIRE_RECORD) &&
+            add_event(list, (const struct st_wire_record *)at) < 0) {
             Py_CLEAR(list);
-        } else {
-            ev->begin_ns = py_worker.now_ns;
         }
-        Py_XDECREF(ev);
     }
-    if (list != NULL && PyList_GET_SIZE(list) == 0) {
+    n = list != NULL ? PyList_GET_SIZE(list) : 0;
+    if (n == 0) {
         Py_CLEAR(list);
-        PyErr_SetString(PyExc_RuntimeError, "a batch without events");
-    }
-    if (list != NULL) {
-        ev->last_in_batch = true;
+    } else {
+        ((struct py_event *)PyList_GET_ITEM(list, n - 1))->last_in_batch = true;
     }
     return list;
 }
@@ -209,36 +265,50 @@ bool py_is_awaitable(PyObject *result)
                                          Py_TYPE(result)->tp_as_async->am_anext == NULL);
 }
 
-/* Runs one unit (taken). *awaitable: what the handler returned if it must be awaited, and then the
- * unit is not over. 0; -1 with an exception: the processor is gone. */
-static int run_unit(PyObject *unit, PyObject **awaitable)
+/* Answers a unit that is over, or leaves it for the loop in *start. 0; -1: gone. */
+static int answer_unit(PyObject *unit, PyObject *result, struct py_start *start)
 {
-    bool is_batch = PyList_Check(unit);
-    PyObject *first = is_batch ? PyList_GET_ITEM(unit, 0) : unit;
     struct py_source source = {0};
-    PyObject *result;
-    int rc = 0;
+    enum py_outcome outcome;
 
-    py_worker.current = first;
-    result = py_worker_call(unit);
-    if (result != NULL && py_is_awaitable(result)) {
-        *awaitable = result;
-        py_worker.current = NULL;
+    if (PyList_Check(unit)) {
+        return py_answer_batch(unit, result);
+    }
+    outcome = py_answer((struct py_event *)unit, result, &source);
+    if (outcome != PY_STREAM) {
+        return outcome == PY_GONE ? -1 : 0;
+    }
+    if (py_source_is_async(&source)) {
+        start->source = source;
         return 0;
     }
-    if (is_batch) {
-        rc = py_answer_batch(unit, result);
-    } else {
-        enum py_outcome outcome = py_answer((struct py_event *)first, result, &source);
-        if (outcome == PY_STREAM) {
-            rc = py_stream_run((struct py_event *)first, &source);
+    return py_stream_run((struct py_event *)unit, &source);
+}
+
+/* Runs one unit (taken). When it can go on only in a loop it is in *start. 0; -1 with an exception:
+ * the processor is gone. */
+static int run_unit(PyObject *unit, struct py_start *start)
+{
+    PyObject *result;
+    int rc = py_unit_is_cancelled(unit);
+
+    if (rc == 0) {
+        py_worker.current = PyList_Check(unit) ? PyList_GET_ITEM(unit, 0) : unit;
+        result = py_worker_call(unit);
+        if (result != NULL && py_is_awaitable(result)) {
+            start->awaitable = result;
+        } else {
+            rc = answer_unit(unit, result, start);
+            Py_XDECREF(result);
         }
-        rc = outcome == PY_GONE ? -1 : rc;
+        py_worker.current = NULL;
+        if (start->awaitable != NULL || start->source.body != NULL) {
+            start->unit = unit;
+            return rc;
+        }
     }
-    Py_XDECREF(result);
-    py_worker.current = NULL;
     py_unit_end(unit);
-    return rc;
+    return rc < 0 ? -1 : 0;
 }
 
 /* ---- The loop ---- */
@@ -253,19 +323,23 @@ static int sleep_until_ready(void)
     if (py_tell_drained() < 0) {
         return -1;
     }
-    ready = py_link_sleep(link, link->next, -1);
+    py_link_scan(link);
+    ready = py_link_sleep(link, link->seen > link->next ? link->seen : link->next, -1);
     py_worker.now_ns = 0;
     return ready < 0 ? -1 : py_worker_control(ready);
 }
 
-/* After an event. */
-static int look_around(void)
+/* After a unit that began at begin_ns. */
+static int look_around(uint64_t begin_ns)
 {
     struct py_link *link = &py_worker.link;
 
     py_link_release(link, true);
     if (py_link_is_late(link, py_worker.now_ns)) {
         py_link_announce(link);
+    }
+    if (py_worker.now_ns - begin_ns > quick_ns) {
+        py_link_scan(link); /* what waits may have been cancelled meanwhile */
     }
     if (py_worker.now_ns - py_worker.looked_ns < control_ns) {
         return 0;
@@ -274,19 +348,28 @@ static int look_around(void)
     return py_worker_control(py_link_poll(link));
 }
 
-static int run_plain(PyObject **unit, PyObject **awaitable)
+static int run_plain(struct py_start *start)
 {
-    while (!py_worker.stop && *awaitable == NULL) {
-        const struct st_wire_record *record = py_link_take(&py_worker.link);
+    while (!py_worker.stop && start->unit == NULL) {
+        const struct st_wire_record *record = NULL;
+        uint64_t begin_ns;
+        PyObject *unit;
 
+        if (!py_worker.draining) {
+            record = py_link_take(&py_worker.link);
+        }
         if (record == NULL) {
             if (PyErr_Occurred() || sleep_until_ready() < 0) {
                 return -1;
             }
             continue;
         }
-        *unit = py_unit_begin(record);
-        if (*unit == NULL || run_unit(*unit, awaitable) < 0 || look_around() < 0) {
+        unit = py_unit_begin(record);
+        if (unit == NULL && !PyErr_Occurred()) {
+            continue;
+        }
+        begin_ns = py_worker.now_ns;
+        if (unit == NULL || run_unit(unit, start) < 0 || look_around(begin_ns) < 0) {
             return -1;
         }
     }
@@ -295,15 +378,18 @@ static int run_plain(PyObject **unit, PyObject **awaitable)
 
 int py_worker_run(void)
 {
-    PyObject *unit = NULL, *awaitable = NULL;
+    struct py_start start = {0};
     int rc = 0;
 
     py_worker.link.other = other_record;
+    last_begun = 0;
+    cancelled_count = 0;
+    memset(cancelled, 0, sizeof cancelled);
     if (!py_worker.is_async) {
-        rc = run_plain(&unit, &awaitable);
+        rc = run_plain(&start);
     }
-    if (rc == 0 && (py_worker.is_async || awaitable != NULL)) {
-        rc = py_async_run(awaitable != NULL ? unit : NULL, awaitable);
+    if (rc == 0 && (py_worker.is_async || start.unit != NULL)) {
+        rc = py_async_run(&start);
     }
     py_link_announce(&py_worker.link);
     Py_CLEAR(spare);
