@@ -27,8 +27,8 @@ static const unsigned edges[ST_WORKER_STATES] = {
 static const char *const state_names[ST_WORKER_STATES] = {
     "starting", "idle", "busy", "full", "draining", "stuck", "restarting", "dead"};
 
-static const char *const loss_names[ST_LOSSES] = {"stuck",  "crash",    "exit",    "timeout",
-                                                  "memory", "recycled", "protocol"};
+static const char *const loss_names[ST_LOSSES] = {"stuck",  "crash",    "exit",     "timeout",
+                                                  "memory", "recycled", "protocol", "start"};
 
 const char *st_worker_loss_name(enum st_worker_loss loss)
 {
@@ -128,20 +128,24 @@ static uint64_t retry_later(struct st_worker *w)
     return ms;
 }
 
-/* False: it drains, and has stopped by this. */
-static bool worker_out(struct st_worker *w, const char *text)
+/* It is no more, for this reason. False: it drains, and has stopped by this. On w->loop. */
+static bool worker_out(struct st_worker *w, enum st_worker_loss loss, bool served, const char *text)
 {
     struct st_pool *pool = w->pool;
     bool wanted;
 
     pthread_mutex_lock(&pool->lock);
     wanted = w->state != ST_WORKER_DRAINING;
-    if (wanted)
+    if (wanted) {
         st_worker_set_state(w, ST_WORKER_RESTARTING);
+        w->restarts += loss != ST_LOST_START;
+        w->failures = served ? 0 : w->failures + 1;
+    }
     w->credits = 0;
     w->restart_called = false;
     snprintf(w->last_error, sizeof w->last_error, "%s", text);
     pthread_mutex_unlock(&pool->lock);
+    st_metric_add(w->loop->metrics, pool->metrics.restarts[loss], 1);
     if (!wanted)
         st_worker_stopped(w);
     return wanted;
@@ -155,9 +159,8 @@ void st_worker_failed(struct st_worker *w, const char *text)
         st_processor_start_failed(w->pool->processor, text);
         return;
     }
-    if (!worker_out(w, text))
+    if (!worker_out(w, ST_LOST_START, false, text))
         return;
-    w->failures++;
     ms = retry_later(w);
     ST_LOG(ST_LOG_ERROR, "processor.worker", "A worker did not start; it is tried again",
            ST_KV_STR("pool", w->pool->name), ST_KV_UINT("worker", w->index),
@@ -169,11 +172,8 @@ void st_worker_lost(struct st_worker *w, enum st_worker_loss loss, bool served, 
     enum st_log_level level = loss == ST_LOST_RECYCLED ? ST_LOG_INFO : ST_LOG_ERROR;
     uint64_t ms;
 
-    st_metric_add(w->loop->metrics, w->pool->metrics.restarts[loss], 1);
-    if (!worker_out(w, text))
+    if (!worker_out(w, loss, served, text))
         return;
-    w->restarts++;
-    w->failures = served ? 0 : w->failures + 1;
     ms = retry_later(w);
     ST_LOG(level, "processor.worker", "A worker has ended and is started again",
            ST_KV_STR("pool", w->pool->name), ST_KV_UINT("worker", w->index),

@@ -15,7 +15,7 @@ struct st_pool;
 struct st_runtime;
 struct st_slot;
 
-enum { ST_WORKER_MAGIC = 0x776f726b };
+enum { ST_WORKER_MAGIC = 0x776f726b, ST_WORKER_ERROR_MAX = 256 };
 
 enum st_worker_state {
     ST_WORKER_STARTING,
@@ -29,7 +29,7 @@ enum st_worker_state {
     ST_WORKER_STATES
 };
 
-/* Why a worker that was ready had to be started again. */
+/* Why a worker had to be started again. */
 enum st_worker_loss {
     ST_LOST_STUCK,    /* a thread past eventTimeout: another one takes its place */
     ST_LOST_CRASH,    /* a signal, or an exit with another status than 0 */
@@ -38,6 +38,7 @@ enum st_worker_loss {
     ST_LOST_MEMORY,   /* ended, because it was over workerMemory */
     ST_LOST_RECYCLED, /* ended after maxRequests */
     ST_LOST_PROTOCOL, /* ended, because it broke the worker wire's rules */
+    ST_LOST_START,    /* it was not ready yet: a start that failed */
     ST_LOSSES
 };
 
@@ -55,19 +56,20 @@ struct st_worker {
     /* Under the pool's lock */
     enum st_worker_state state;
     TAILQ_ENTRY(st_worker) link;
-    uint32_t credits;     /* events it takes now */
-    uint32_t running;     /* events assigned to it, started or not */
-    bool stop_called;     /* the runtime's stop() */
-    bool feed_posted;     /* feed_mail is on its way */
-    bool restart_called;  /* the runtime's restart(), until it is lost */
-    unsigned restarts;    /* so far */
-    char last_error[256]; /* why it did not start, or was lost; "" : never */
+    uint32_t credits;    /* events it takes now */
+    uint32_t running;    /* events assigned to it, started or not */
+    bool stop_called;    /* the runtime's stop() */
+    bool feed_posted;    /* feed_mail is on its way */
+    bool restart_called; /* the runtime's restart(), until it is lost */
+    unsigned restarts;   /* so far; failed starts are not among them */
+    unsigned failures;   /* failed starts, and lives without a good event, in a row */
+    char last_error[ST_WORKER_ERROR_MAX]; /* why it did not start, or was lost; "": never */
 
     struct st_mail mail;      /* spawn, abandon: to w->loop */
     struct st_mail stop_mail; /* the other two may be on their way */
     struct st_mail feed_mail; /* a batch is due: to w->loop */
     struct st_timer retry;    /* w->loop: next try after a failed start */
-    unsigned failures;        /* failed starts, and lives without a good event, in a row */
+    atomic_int pid;           /* of its process, for people; 0: it has none */
     void *impl;               /* the runtime's own */
     struct {
         st_metric duration_sum, duration_count;

@@ -27,8 +27,10 @@ static const char *phase_name(enum st_phase phase)
 struct worker_view {
     enum st_worker_state state;
     uint32_t running;
-    unsigned loop;
+    unsigned loop, restarts, failures;
+    int pid;
     const char *slot;
+    char error[ST_WORKER_ERROR_MAX];
 };
 
 /* The same of a pool; workers belongs to the caller. */
@@ -52,24 +54,55 @@ static void look(struct st_pool *pool, struct pool_view *v)
     v->queued_bytes = pool->queued_bytes;
     for (unsigned i = 0; i < v->shown; i++) {
         const struct st_worker *w = pool->workers[i];
+        struct worker_view *view = &v->workers[i];
 
-        v->workers[i] = (struct worker_view){w->state, w->running, w->loop->index, w->slot->name};
+        view->state = w->state;
+        view->running = w->running;
+        view->loop = w->loop->index;
+        view->restarts = w->restarts;
+        view->failures = w->failures;
+        view->pid = atomic_load_explicit(&w->pid, memory_order_relaxed);
+        view->slot = w->slot->name;
+        snprintf(view->error, sizeof view->error, "%s", w->last_error);
     }
     pthread_mutex_unlock(&pool->lock);
+}
+
+/* The text may come from a worker, and be cut. */
+static json_t *text_of(const char *text)
+{
+    json_t *out = json_string(text);
+    char plain[ST_WORKER_ERROR_MAX];
+
+    if (out != NULL)
+        return out;
+    snprintf(plain, sizeof plain, "%s", text);
+    for (char *p = plain; *p != '\0'; p++)
+        if ((unsigned char)*p >= 0x80)
+            *p = '?';
+    return json_string(plain);
+}
+
+static json_t *show_worker(const struct worker_view *w, unsigned index)
+{
+    json_t *out =
+        json_pack("{s:i, s:s, s:i, s:i, s:s, s:i, s:i}", "index", (int)index, "state",
+                  st_worker_state_name(w->state), "running", (int)w->running, "loop", (int)w->loop,
+                  "slot", w->slot, "restarts", (int)w->restarts, "failures", (int)w->failures);
+
+    if (w->pid != 0)
+        json_object_set_new(out, "pid", json_integer(w->pid));
+    if (w->error[0] != '\0')
+        json_object_set_new(out, "error", text_of(w->error));
+    return out;
 }
 
 static json_t *show_workers(const struct pool_view *v)
 {
     json_t *out = json_array();
 
-    for (unsigned i = 0; i < v->shown; i++) {
-        const struct worker_view *w = &v->workers[i];
-
-        json_array_append_new(out,
-                              json_pack("{s:i, s:s, s:i, s:i, s:s}", "index", (int)i, "state",
-                                        st_worker_state_name(w->state), "running", (int)w->running,
-                                        "loop", (int)w->loop, "slot", w->slot));
-    }
+    for (unsigned i = 0; i < v->shown; i++)
+        json_array_append_new(out, show_worker(&v->workers[i], i));
     return out;
 }
 

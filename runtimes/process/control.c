@@ -66,8 +66,10 @@ void st_control_read(struct st_control *c)
         n = read(c->fd, c->in + c->in_len, READ_SIZE);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n == 0) /* the end of the process says why */
+        if (n == 0) {
             event_del(&c->in_event);
+            c->handler->closed(c->user);
+        }
         if (n <= 0)
             return;
         c->in_len += (size_t)n;

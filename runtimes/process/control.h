@@ -17,9 +17,10 @@ struct st_control_handler {
     /* The message is the callee's to read during the call; nothing in it is checked but its form.
      */
     void (*message)(void *user, const Stator__Worker__V1__FromWorker *msg);
-    /* The worker broke the protocol. Nothing else comes. Not called when it closed its end: the
-     * process's end says more. */
+    /* The worker broke the protocol. Nothing else comes. */
     void (*broken)(void *user, const char *text);
+    /* It closed its end, as a rule because its process ends, which says more. May be repeated. */
+    void (*closed)(void *user);
 };
 
 struct st_control {

@@ -189,9 +189,15 @@ static void on_broken(void *user, const char *text)
     st_process_kill(user, ST_LOST_PROTOCOL, text);
 }
 
+static void on_closed(void *user)
+{
+    st_process_hung_up(user);
+}
+
 const struct st_control_handler st_process_control_handler = {
     .message = on_message,
     .broken = on_broken,
+    .closed = on_closed,
 };
 
 void st_process_line(struct st_process_worker *pw, enum st_log_level level, const char *stream,

@@ -134,6 +134,7 @@ static void on_exit_event(evutil_socket_t fd ST_UNUSED, short what ST_UNUSED, vo
     st_output_close(&pw->out);
     st_output_close(&pw->err);
     st_process_reap(&pw->process, how, sizeof how);
+    atomic_store_explicit(&pw->w->pid, 0, memory_order_relaxed);
     if (pw->loss == ST_LOST_CRASH && strcmp(how, "exited with status 0") == 0)
         pw->loss = ST_LOST_EXIT;
     lose(pw, how);
@@ -179,13 +180,24 @@ void st_process_retire(struct st_process_worker *pw, enum st_worker_loss loss, c
     st_flight_withdraw(pw);
 }
 
+void st_process_hung_up(struct st_process_worker *pw)
+{
+    pw->hung_up = true;
+    if (pw->stage == ST_PROCESS_STARTING || pw->stage == ST_PROCESS_RUNNING)
+        st_loop_timer_arm(pw->loop, &pw->timer, ST_PROCESS_GRACE_S * ST_SEC);
+}
+
 static void on_timer(struct st_timer *t)
 {
     struct st_process_worker *pw = ST_CONTAINER_OF(t, struct st_process_worker, timer);
 
     switch (pw->stage) {
     case ST_PROCESS_STARTING:
-        st_process_kill(pw, ST_LOST_TIMEOUT, "it was not ready within 120 s");
+    case ST_PROCESS_RUNNING:
+        if (pw->hung_up)
+            st_process_kill(pw, ST_LOST_PROTOCOL, "it closed its control socket");
+        else
+            st_process_kill(pw, ST_LOST_TIMEOUT, "it was not ready within 120 s");
         break;
     case ST_PROCESS_ENDING:
         pw->stage = ST_PROCESS_KILLING;
@@ -220,6 +232,7 @@ static void on_spawned(struct st_spawn *spawn)
         return;
     }
     pw->process = spawn->process;
+    atomic_store_explicit(&w->pid, (int)pw->process.pid, memory_order_relaxed);
     event_assign(&pw->exit_event, pw->loop->base, pw->process.pidfd, EV_READ | EV_PERSIST,
                  on_exit_event, pw);
     ST_ASSERT(event_add(&pw->exit_event, NULL) == 0);
@@ -233,7 +246,8 @@ void st_process_ready(struct st_process_worker *pw, uint32_t credits)
 {
     if (pw->stage != ST_PROCESS_STARTING || pw->stopping)
         return;
-    st_loop_timer_cancel(pw->loop, &pw->timer);
+    if (!pw->hung_up)
+        st_loop_timer_cancel(pw->loop, &pw->timer);
     pw->stage = ST_PROCESS_RUNNING;
     pw->was_ready = true;
     if (pw->w->pool->batch_size != 0) /* events of one batch at once */

@@ -47,6 +47,7 @@ struct st_process_worker {
     struct st_loop *loop;
     enum st_process_stage stage;
     bool said_hello, was_ready, stopping, served;
+    bool hung_up;  /* it closed its control socket */
     bool retiring; /* takes nothing new, and ends when it has nothing any more */
     enum st_worker_loss loss;
     char reason[256];  /* why it is being ended; "": it ends by itself */
@@ -156,6 +157,9 @@ void st_process_kill(struct st_process_worker *pw, enum st_worker_loss loss, con
 
 /* Ends it when its events are done. */
 void st_process_retire(struct st_process_worker *pw, enum st_worker_loss loss, const char *text);
+
+/* It closed its control socket: it is ended if it does not end by itself. */
+void st_process_hung_up(struct st_process_worker *pw);
 
 /* It takes events. */
 void st_process_ready(struct st_process_worker *pw, uint32_t credits);
