@@ -3,12 +3,13 @@
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
-from stator_proc import Stator  # noqa: E402
+from stator_proc import Stator, python_options  # noqa: E402
 
 
 @pytest.fixture(name="start")
@@ -30,6 +31,22 @@ def start_fixture(tmp_path: Path) -> Iterator[Callable[..., Stator]]:
     finally:
         for s in started:
             s.kill()
+
+
+@pytest.fixture(name="worker", params=["native", "portable"])
+def worker_fixture(request: pytest.FixtureRequest) -> str:
+    """Which Python worker: the extension, or the one in pure Python."""
+    return request.param
+
+
+@pytest.fixture(name="python")
+def python_fixture(tmp_path: Path, start: Callable[..., Stator],
+                   worker: str) -> Callable[..., Stator]:
+    """python(code, ...) as start(): a function whose handler.py has this code, with that worker."""
+    def start_python(code: str, **options: Any) -> Stator:
+        return start("", **python_options(tmp_path, code, worker, **options))
+
+    return start_python
 
 
 @pytest.fixture(name="shared", scope="module")

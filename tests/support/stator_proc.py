@@ -19,6 +19,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -63,6 +64,19 @@ def handler_path(name: str) -> str:
     return name if "/" in name else str(BUILD / "tests" / "handlers" / f"{name}.so")
 
 
+def python_options(folder: Path, code: str, worker: str = "native", *,
+                   spec: dict[str, Any] | None = None, env: dict[str, str] | None = None,
+                   **options: Any) -> dict[str, Any]:
+    """What Stator() takes for a function in Python: handler.py in the folder gets the code, its
+    handler() is called. worker: "native" or "portable"."""
+    (folder / "handler.py").write_text(textwrap.dedent(code), encoding="utf-8")
+    spec = {"runtime": "python", "handler": "handler:handler"} | (spec or {})
+    if worker == "portable":
+        spec["env"] = [*spec.get("env", []), {"name": "STATOR_PYTHON_PORTABLE", "value": "1"}]
+    return {"spec": spec, "env": {"NUCLIO_PYTHON_PATH": str(folder)} | (env or {}),
+            "admin": True, **options}
+
+
 class Stator:
     """One processor, ready when the constructor returns (unless ready=False).
 
@@ -75,6 +89,7 @@ class Stator:
     args, env   more of the command line and of the environment
     nofile      RLIMIT_NOFILE, soft and hard
     prefix      words before the command
+    admin       with its administration, for status()
     """
 
     def __init__(self, tmp_path: Path, handler: str, *, workers: int | None = None,
@@ -83,12 +98,14 @@ class Stator:
                  url: str = "127.0.0.1:0", platform: dict[str, Any] | None = None,
                  args: Sequence[str] = (), env: dict[str, str] | None = None,
                  nofile: int | None = None, prefix: Sequence[str] = (), ready: bool = True,
-                 name: str = "test"):
+                 admin: bool = False, name: str = "test"):
         self.dir = Path(tmp_path)
         self.name = name
+        self._admin = admin
         self._sockets = tempfile.mkdtemp(prefix="st-")  # short: a socket's path has 107 bytes
         self.health: Address = f"{self._sockets}/health"
         self.scrape: Address = f"{self._sockets}/metrics"
+        self.web: Address = f"{self._sockets}/web"
         self.log_file = self.dir / f"{name}.log"
         self.err_file = self.dir / f"{name}.err"
         http = {"kind": "http", "url": url, "attributes": attributes or {}}
@@ -118,7 +135,7 @@ class Stator:
 
     def _platform(self) -> dict[str, Any]:
         return {
-            "webAdmin": {"enabled": False},
+            "webAdmin": {"enabled": self._admin, "listenAddress": f"unix:{self.web}"},
             "healthCheck": {"enabled": True, "listenAddress": f"unix:{self.health}"},
             "metrics": {"sinks": {"pull": {"kind": "prometheusPull",
                                            "url": f"unix:{self.scrape}"}},
@@ -274,6 +291,12 @@ class Stator:
     def live(self) -> int:
         """Status of /live."""
         return self.ask(self.health, "/live").status
+
+    def status(self) -> dict[str, Any]:
+        """What /status says."""
+        answer = self.ask(self.web, "/status")
+        assert answer.status == 200
+        return json.loads(answer.body)
 
     def metrics(self) -> prometheus_text.Samples:
         """Everything that /metrics says, strictly parsed."""
