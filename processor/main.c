@@ -380,6 +380,7 @@ static const char main_help[] =
     "  cron next EXPR   show when a schedule of the cron trigger comes next\n"
     "  invoke           send a request to a function\n"
     "  health           ask a processor on this machine whether it is ready\n"
+    "  python build     make the add-on of Python workers for another interpreter\n"
     "  slots            show CPUs, memory and the slots of workers\n"
     "  version          show version, commit, build and handler ABI\n"
     "\n"

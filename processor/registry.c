@@ -4,6 +4,7 @@
 
 #include "runtimes/native/native.h"
 #include "runtimes/python/python.h"
+#include "runtimes/python/python_command.h"
 #include "triggers/cron/cron_command.h"
 #include "triggers/cron/cron_trigger.h"
 #include "triggers/http/http_trigger.h"
@@ -22,5 +23,6 @@ const struct st_runtime_kind *const st_runtime_kinds[] = {
 
 const struct st_command *const st_kind_commands[] = {
     &st_cron_command,
+    &st_python_command,
     NULL,
 };

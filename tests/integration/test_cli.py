@@ -162,7 +162,7 @@ def test_faults_of_a_file(tmp_path):
     ("spec: [\n", "f.yaml:2:1: not valid YAML: "),
     ("a: 1\na: 2\n", 'f.yaml:2:1: found the key "a" a second time'),
     ("", "f.yaml: found an empty file"),
-    ("spec: {runtime: python}\n", "which is not supported by this build yet"),
+    ("spec: {runtime: nodejs}\n", "which is not supported by this build yet"),
 ])
 def test_first_fault(tmp_path, text, says):
     """A file that can't be parsed, or means nothing here."""

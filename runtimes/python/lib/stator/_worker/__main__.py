@@ -21,7 +21,22 @@ def _native() -> tuple[Optional[Any], str]:
     try:
         from stator._worker import native
     except ImportError as exc:
-        return None, str(exc)
+        return _cached(str(exc))
+    return native, ""
+
+
+def _cached(reason: str) -> tuple[Optional[Any], str]:
+    """The same from where `stator python build` puts it, if it can't beside the packages."""
+    import stator
+    from stator._worker import build
+
+    if not build.cache().is_dir():
+        return None, reason
+    stator.__path__.append(str(build.cache()))
+    try:
+        from stator._worker import native
+    except ImportError:
+        return None, reason
     return native, ""
 
 
