@@ -2,9 +2,7 @@
 """What a call of a Python handler costs, without sockets and processes: fills a ring with events,
 lets the extension run all of them in this process, and divides. The best pass counts.
 
-Run it with the interpreter of the workers. For instructions: under `valgrind --tool=callgrind` with
---only NAME, once with 100 and once with 200 passes; the difference by 100 and the events of a pass
-(178 with the default ring)."""
+Run it with the interpreter of the workers."""
 
 import argparse
 import asyncio
