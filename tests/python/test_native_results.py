@@ -288,3 +288,13 @@ def test_an_empty_stream(worker) -> None:
     reply = w.reply()
     assert (reply.result.status, reply.result.content_type, reply.result.flags) == (203, "a/b", 0)
     assert reply.result.headers == [(b"X", b"y")] and not reply.chunks and reply.body == b""
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_no_event_is_slept_through(worker, kind: str) -> None:
+    """One after the other, so that the worker is about to sleep again and again."""
+    w = worker(f"{kind} handler(context, event): return 'x'")
+    for seq in range(1, 20001):
+        w.write(wire.event(seq))
+        while w.poll() is None:
+            pass

@@ -612,7 +612,7 @@ static int pump(void)
         if (budget == 0) {
             return schedule_tick();
         }
-    } while (!py_link_doze(link, link->seen > link->next ? link->seen : link->next));
+    } while (!py_link_doze(link, may_begin() ? link->next : link->seen));
     return 0;
 }
 

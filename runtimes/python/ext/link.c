@@ -158,12 +158,12 @@ static bool is_sane(const struct py_link *link, uint64_t place)
 /* Passes on what lies before `end` and is no event. */
 static void scan_to(struct py_link *link, uint64_t end)
 {
-    uint64_t place = link->seen > link->next ? link->seen : link->next;
-
-    while (place < end && is_sane(link, place)) {
-        const struct st_wire_record *record = record_at(link, place);
-        place += record->size;
-        link->seen = place;
+    if (link->seen < link->next) {
+        link->seen = link->next;
+    }
+    while (link->seen < end && is_sane(link, link->seen)) {
+        const struct st_wire_record *record = record_at(link, link->seen);
+        link->seen += record->size;
         if (!is_event(record) && record->kind != ST_WIRE_FILL) {
             link->other(link->arg, record);
         }

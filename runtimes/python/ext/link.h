@@ -19,7 +19,7 @@ struct py_link {
     char *down_base, *up_base, *pool[2];
     uint64_t down_size, up_size, pool_size[2];
     uint64_t next;      /* the first record that has not been begun */
-    uint64_t seen;      /* records of other kinds before it have been passed on */
+    uint64_t seen;      /* records of other kinds before it, or before `next`, were passed on */
     uint64_t released;  /* head, as it was stored */
     uint64_t tail;      /* of the ring to the processor */
     uint64_t silent_ns; /* since when a record waits to be announced; 0: none does */

@@ -323,8 +323,10 @@ static int sleep_until_ready(void)
     if (py_tell_drained() < 0) {
         return -1;
     }
-    py_link_scan(link);
-    ready = py_link_sleep(link, link->seen > link->next ? link->seen : link->next, -1);
+    if (py_worker.draining) {
+        py_link_scan(link); /* events stay where they are */
+    }
+    ready = py_link_sleep(link, py_worker.draining ? link->seen : link->next, -1);
     py_worker.now_ns = 0;
     return ready < 0 ? -1 : py_worker_control(ready);
 }
