@@ -6,7 +6,7 @@ include(CMakePackageConfigHelpers)
 
 if(TARGET stator)
   install(TARGETS stator RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
-  install(TARGETS stator-exec RUNTIME DESTINATION "${CMAKE_INSTALL_LIBEXECDIR}/stator")
+  install(TARGETS stator-exec stator-native-host RUNTIME DESTINATION "${CMAKE_INSTALL_LIBEXECDIR}/stator")
   install(
     FILES "${PROJECT_SOURCE_DIR}/processor/cli/stator.bash"
     DESTINATION "${CMAKE_INSTALL_DATADIR}/bash-completion/completions"

@@ -3,6 +3,7 @@
 #include <stddef.h>
 
 #include "runtimes/native/native.h"
+#include "runtimes/native_process/native_process.h"
 #include "runtimes/python/python.h"
 #include "runtimes/python/python_command.h"
 #include "triggers/cron/cron_command.h"
@@ -18,6 +19,11 @@ const struct st_trigger_kind *const st_trigger_kinds[] = {
 const struct st_runtime_kind *const st_runtime_kinds[] = {
     &st_runtime_native_kind,
     &st_runtime_python_kind,
+    NULL,
+};
+
+const struct st_runtime_kind *const st_isolated_runtime_kinds[] = {
+    &st_runtime_native_process_kind,
     NULL,
 };
 

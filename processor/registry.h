@@ -10,6 +10,11 @@ struct st_trigger_kind;
 /* NULL-terminated. */
 extern const struct st_trigger_kind *const st_trigger_kinds[];
 extern const struct st_runtime_kind *const st_runtime_kinds[];
+
+/* Kinds that take the place of the one with the same name where spec.stator.isolation says process;
+ * their attributes are the same. */
+extern const struct st_runtime_kind *const st_isolated_runtime_kinds[];
+
 extern const struct st_command *const st_kind_commands[]; /* that kinds bring along */
 
 #endif

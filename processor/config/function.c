@@ -311,11 +311,19 @@ static void check_batches(struct st_reader *r, const struct st_raw_function *raw
     }
 }
 
-/* isolation must be what the runtime can do. */
-static void check_isolation(struct st_reader *r, const struct st_raw_function *raw)
+/* isolation must be what the runtime can do, or what another kind does for it. */
+static void choose_isolation(struct st_reader *r, struct st_raw_function *raw,
+                             const struct st_config_env *env)
 {
     bool wants = raw->f.own.isolation == ST_ISOLATION_PROCESS;
+    const struct st_runtime_kind *isolated;
 
+    if (raw->f.runtime != NULL && wants && !raw->f.runtime->isolates &&
+        env->isolated_kinds != NULL) {
+        isolated = st_runtime_kind_find(env->isolated_kinds, st_slice_of(raw->f.runtime->name));
+        if (isolated != NULL)
+            raw->f.runtime = isolated;
+    }
     if (raw->f.runtime == NULL || raw->f.own.isolation == ST_ISOLATION_DEFAULT ||
         wants == raw->f.runtime->isolates)
         return;
@@ -336,7 +344,7 @@ static void apply_rules(struct st_reader *r, struct st_raw_function *raw,
     raw->f.project = project_of(raw);
     raw->f.disable_default_http =
         st_reader_was_set(r, &raw->disable_default_http, NULL) ? raw->disable_default_http : -1;
-    check_isolation(r, raw);
+    choose_isolation(r, raw, env);
     check_batches(r, raw);
 }
 

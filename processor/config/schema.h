@@ -14,8 +14,10 @@
 struct st_config_env {
     const struct st_trigger_kind *const *trigger_kinds; /* NULL-terminated */
     const struct st_runtime_kind *const *runtime_kinds;
-    const char *root; /* "" or a folder that stands for "/" */
-    FILE *out;        /* faults and warnings */
+    const char *root;                                    /* "" or a folder that stands for "/" */
+    FILE *out;                                           /* faults and warnings */
+    const struct st_runtime_kind *const *isolated_kinds; /* for isolation: process, by name; NULL:
+                                                          * there are none */
 };
 
 /* As st_config_load. */

@@ -1,15 +1,15 @@
 /* Finds the shared object of a handler, opens it and reads its struct, or says what to do. */
+#include "runtimes/native/load.h"
+
 #include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "processor/core/alloc.h"
-#include "runtimes/native/native_int.h"
 
 /* What every version of the struct has. */
 #define HANDLER_MIN_SIZE \
@@ -44,7 +44,8 @@ static bool look_at(char out[PATH_MAX], const char *dir, const char *name)
     return n > 0 && n < PATH_MAX && is_file(out);
 }
 
-static int find(char out[PATH_MAX], const char *handler, const char *code_dir, struct st_error *err)
+static int look_for(char out[PATH_MAX], const char *handler, const char *code_dir,
+                    struct st_error *err)
 {
     bool has_dir = code_dir != NULL && code_dir[0] != '\0' && strcmp(code_dir, ".") != 0;
 
@@ -165,19 +166,20 @@ static int read_struct(struct st_native_handler *out, const char *path,
     return 0;
 }
 
-int st_native_load(struct st_native_handler *out, const char *handler, const char *code_dir,
+int st_native_find(char out[PATH_MAX], const char *handler, const char *code_dir,
                    struct st_error *err)
 {
+    int rc = look_for(out, handler, code_dir, err);
+
+    return rc == 0 ? check_file(out, err) : rc;
+}
+
+int st_native_open(struct st_native_handler *out, const char *path, struct st_error *err)
+{
     const struct stator_handler_v1 *h;
-    char path[PATH_MAX];
     int rc;
 
     memset(out, 0, sizeof *out);
-    rc = find(path, handler, code_dir, err);
-    if (rc == 0)
-        rc = check_file(path, err);
-    if (rc != 0)
-        return rc;
     out->dl = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (out->dl == NULL)
         return st_error_set(err, ST_ERR_INVALID,

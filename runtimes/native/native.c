@@ -14,11 +14,13 @@
 static int native_load(struct st_runtime *rt, struct st_error *err)
 {
     struct st_native *native = ST_CONTAINER_OF(rt, struct st_native, base);
+    char path[PATH_MAX];
     int rc;
 
     ST_ASSERT(rt->processor->deferred != NULL);
-    rc = st_native_load(&native->handler, rt->config->handler, rt->code_dir, err);
-
+    rc = st_native_find(path, rt->config->handler, rt->code_dir, err);
+    if (rc == 0)
+        rc = st_native_open(&native->handler, path, err);
     if (rc != 0)
         return rc;
     if ((native->handler.flags & ~(uint32_t)STATOR_NONBLOCKING) != 0)

@@ -11,19 +11,9 @@
 #include "processor/deferred.h"
 #include "processor/event.h"
 #include "processor/runtime.h"
+#include "runtimes/native/load.h"
 
 struct st_worker;
-
-/* The shared object's struct, as far as its `size` reaches: what lies behind is NULL. */
-struct st_native_handler {
-    const char *file; /* path that was opened */
-    const char *name;
-    void *dl;
-    uint32_t flags;
-    int (*init)(const struct stator_host_v1 *, const struct stator_worker_v1 *, void **);
-    int (*handle)(const struct stator_host_v1 *, void *, stator_event *);
-    void (*fini)(const struct stator_host_v1 *, void *);
-};
 
 struct st_native {
     struct st_runtime base;
@@ -54,10 +44,6 @@ struct st_native_context {
 };
 
 extern _Thread_local struct st_native_context st_native_context;
-
-/* load.c: finds, opens and checks the handler. *out is empty on failure. */
-int st_native_load(struct st_native_handler *out, const char *handler, const char *code_dir,
-                   struct st_error *err) ST_MUST_CHECK;
 
 /* host.c */
 extern const struct stator_host_v1 st_native_host;

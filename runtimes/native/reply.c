@@ -5,11 +5,6 @@
 #include "processor/net/http_msg.h"
 #include "runtimes/native/native_int.h"
 
-enum { MAX_HEADERS = 1000, MAX_NAME = UINT16_MAX };
-
-/* Readers of 1.0 wrote this much; newer ones write more. */
-#define REPLY_MIN_SIZE (offsetof(struct stator_reply, body_len) + sizeof(size_t))
-
 /* What most handlers say, so that it needs no check and no copy. */
 static struct st_slice known_type(struct stator_str s)
 {
@@ -41,53 +36,6 @@ static struct st_slice known_type(struct stator_str s)
     }
 #undef KNOWN
     return (struct st_slice){0};
-}
-
-static bool value_ok(struct stator_str s)
-{
-    return s.len <= UINT32_MAX && (s.len == 0 || s.ptr != NULL) &&
-           st_http_value_ok((struct st_slice){s.ptr, s.len});
-}
-
-static bool headers_ok(const struct stator_reply *reply)
-{
-    if (reply->header_count > MAX_HEADERS || reply->headers == NULL)
-        return false;
-    for (size_t i = 0; i < reply->header_count; i++) {
-        const struct stator_header *h = &reply->headers[i];
-
-        if (h->name.ptr == NULL || h->name.len == 0 || h->name.len > MAX_NAME ||
-            !st_http_name_ok((struct st_slice){h->name.ptr, h->name.len}) || !value_ok(h->value))
-            return false;
-    }
-    return true;
-}
-
-/* All but the content type. */
-static inline bool most_ok(const struct stator_reply *reply)
-{
-    if (reply == NULL || reply->size < REPLY_MIN_SIZE ||
-        ((unsigned)reply->status - 200u > 399u && reply->status != 0) ||
-        (reply->body == NULL && reply->body_len != 0))
-        return false;
-    return st_likely(reply->header_count == 0) || headers_ok(reply);
-}
-
-static bool type_ok(struct stator_str type)
-{
-    return type.len == 0 || (type.ptr != NULL && value_ok(type));
-}
-
-bool st_native_reply_ok(const struct stator_reply *reply)
-{
-    return most_ok(reply) && type_ok(reply->content_type);
-}
-
-void st_native_reply_read(struct stator_reply *out, const struct stator_reply *reply)
-{
-    memset(out, 0, sizeof *out);
-    memcpy(out, reply, reply->size < sizeof *out ? reply->size : sizeof *out);
-    out->size = sizeof *out;
 }
 
 /* The text in the arena; false: out of memory. */
@@ -166,7 +114,7 @@ static bool is_of_event(const struct st_event *ev, const char *ptr, size_t len)
 static __attribute__((noinline)) int copy_type(struct st_event *ev, struct stator_str type,
                                                struct st_slice *out)
 {
-    if (!type_ok(type))
+    if (!st_native_type_ok(type))
         return STATOR_INVALID;
     return copy(&ev->arena, type.ptr, type.len, out) ? STATOR_DONE : STATOR_NOMEM;
 }
@@ -209,7 +157,7 @@ int st_native_reply(stator_event *event, const struct stator_reply *reply)
 {
     struct st_event *ev = st_native_from(event);
 
-    if (st_unlikely(!most_ok(reply) || ev->result.streamed))
+    if (st_unlikely(!st_native_reply_mostly_ok(reply) || ev->result.streamed))
         return STATOR_INVALID;
     return put(ev, reply, false);
 }
@@ -235,21 +183,17 @@ static int say(struct st_event *ev, enum st_outcome outcome, int status, const c
 
 int st_native_reply_text(stator_event *event, int status, const char *text)
 {
-    if (st_unlikely(status != 0 && (status < 200 || status > 599)))
+    if (st_unlikely(!st_native_status_ok(status)))
         return STATOR_INVALID;
     return say(st_native_from(event), ST_OUTCOME_OK, status, text);
-}
-
-static int failure_status(int status)
-{
-    return status >= 400 && status <= 599 ? status : 0;
 }
 
 void st_native_fail(stator_event *event, int status, const char *text)
 {
     /* Without memory for the text the status alone must do. */
-    if (say(st_native_from(event), ST_OUTCOME_ERROR, failure_status(status), text) == STATOR_NOMEM)
-        (void)say(st_native_from(event), ST_OUTCOME_ERROR, failure_status(status), NULL);
+    if (say(st_native_from(event), ST_OUTCOME_ERROR, st_native_failure_status(status), text) ==
+        STATOR_NOMEM)
+        (void)say(st_native_from(event), ST_OUTCOME_ERROR, st_native_failure_status(status), NULL);
 }
 
 void st_native_retry_after(stator_event *event, uint32_t ms)

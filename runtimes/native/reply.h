@@ -1,15 +1,10 @@
-/* Answers: checks and copies of what a handler says. */
+/* Answers: copies of what a handler says. */
 #ifndef RUNTIMES_NATIVE_REPLY_H
 #define RUNTIMES_NATIVE_REPLY_H
 
 #include "processor/event.h"
 #include "runtimes/native/native_int.h"
-
-/* False: STATOR_INVALID. */
-bool st_native_reply_ok(const struct stator_reply *reply);
-
-/* Copies the members that the caller knows; the others are zero. The reply is ok. */
-void st_native_reply_read(struct stator_reply *out, const struct stator_reply *reply);
+#include "runtimes/native/reply_check.h"
 
 /* Copies a reply that is ok into ev->result, as a good one; on STATOR_NOMEM ev->result is as it
  * was. keep_body: the body's bytes are somebody's who outlives the event. */

@@ -150,8 +150,12 @@ int st_control_open(struct st_control *c, struct st_loop *loop,
     *far = fds[1];
     event_assign(&c->in_event, loop->base, c->fd, EV_READ | EV_PERSIST, on_readable, c);
     event_assign(&c->out_event, loop->base, c->fd, EV_WRITE | EV_PERSIST, on_writable, c);
-    ST_ASSERT(event_add(&c->in_event, NULL) == 0);
     return ST_OK;
+}
+
+void st_control_start(struct st_control *c)
+{
+    ST_ASSERT(event_add(&c->in_event, NULL) == 0);
 }
 
 void st_control_close(struct st_control *c)

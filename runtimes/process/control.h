@@ -34,10 +34,13 @@ struct st_control {
     size_t in_len, in_size, out_len, out_size;
 };
 
-/* Makes the socket pair; *far is the worker's end, the caller's to close. */
+/* Makes the socket pair; *far is the worker's end, the caller's to close. Nothing is read before
+ * st_control_start. */
 int st_control_open(struct st_control *c, struct st_loop *loop,
                     const struct st_control_handler *handler, void *user, int *far,
                     struct st_error *err) ST_MUST_CHECK;
+
+void st_control_start(struct st_control *c);
 
 /* Sends, or queues what the socket does not take. ST_ERR_LIMIT: too much waits; ST_ERR_CLOSED. */
 int st_control_send(struct st_control *c, const Stator__Worker__V1__ToWorker *msg) ST_MUST_CHECK;

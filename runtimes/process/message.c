@@ -8,6 +8,7 @@
 #include "processor/event_log.h"
 #include "processor/pool.h"
 #include "processor/processor.h"
+#include "processor/slot.h"
 #include "processor/trigger.h"
 #include "runtimes/process/worker.h"
 
@@ -50,6 +51,9 @@ void st_process_configure(struct st_process_worker *pw)
     pool.name = (char *)pw->w->pool->name;
     c.pool = &pool;
     c.worker = pw->w->index;
+    c.workers = pw->w->pool->worker_count;
+    c.slot = pw->w->slot != NULL ? (char *)pw->w->slot->name : (char *)"";
+    c.event_timeout_ns = pw->w->pool->event_timeout_ns;
     c.function = (char *)f->name;
     c.namespace_ = (char *)(f->namespace_ != NULL ? f->namespace_ : "");
     c.version = f->version;

@@ -237,6 +237,7 @@ static void on_spawned(struct st_spawn *spawn)
                  on_exit_event, pw);
     ST_ASSERT(event_add(&pw->exit_event, NULL) == 0);
     pw->stage = ST_PROCESS_STARTING;
+    st_control_start(&pw->control); /* a quick worker is ready before we hear of its start */
     st_loop_timer_arm(pw->loop, &pw->timer, ST_PROCESS_START_S * ST_SEC);
     if (pw->stopping) /* it has nothing to lose */
         st_process_signal(&pw->process, SIGKILL);

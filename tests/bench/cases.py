@@ -85,6 +85,7 @@ SERVERS = {
 SUBJECTS = {
     "stator": "native.yaml",
     "stator-thread": "native-thread.yaml",
+    "stator-process": "native-process.yaml",
     "stator-python": "python.yaml",
 }
 
@@ -142,6 +143,8 @@ CASES = {c.name: c for c in (
          args=("-c", "64", "-D", "16", *_GET)),
     Case("http-get-thread", "GET, 64 connections: handler on the loop, or on a worker thread",
          ("limit_http",), ("stator", "stator-thread"), args=("-c", "64", *_GET)),
+    Case("http-get-process", "GET, 64 connections: handler on a worker thread, or in a process",
+         ("limit_http",), ("stator-thread", "stator-process"), args=("-c", "64", *_GET)),
     Case("python-get", "GET, 64 connections, a Python worker process", _PYTHON,
          ("stator-python",), args=("-c", "64", *_GET)),
     Case("python-get-c4", "GET, 4 connections, a Python worker process: latency", _PYTHON,

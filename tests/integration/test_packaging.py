@@ -67,9 +67,9 @@ def test_installed_parts(tmp_path):
     """What the program looks for beside itself is installed and copied into the image."""
     subprocess.run(["cmake", "--install", str(BUILD), "--prefix", str(tmp_path / "usr")],
                    capture_output=True, check=True)
-    for part in ("bin/stator", "libexec/stator/stator-exec"):
+    for part in ("bin/stator", "libexec/stator/stator-exec", "libexec/stator/stator-native-host"):
         assert os.access(tmp_path / "usr" / part, os.X_OK)
-        folder = part.removesuffix("/stator-exec")
+        folder = os.path.dirname(part) if part.startswith("libexec") else part
         assert f"COPY --from=build /out/usr/{folder} /usr/{folder}\n" in stages()[1]
     worker = tmp_path / "usr" / "lib" / "stator" / "python" / "stator"
     assert (worker / "_worker" / "__main__.py").is_file()

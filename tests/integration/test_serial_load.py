@@ -14,7 +14,7 @@ import cases  # noqa: E402
 import subject  # noqa: E402
 
 
-@pytest.mark.parametrize("config", ["native.yaml", "native-thread.yaml"])
+@pytest.mark.parametrize("config", ["native.yaml", "native-thread.yaml", "native-process.yaml"])
 def test_every_answer_is_right(tmp_path, config):
     """No request is lost, swapped, changed or refused, whatever the shape of the load."""
     with subject.stator(tmp_path, config=config) as server:

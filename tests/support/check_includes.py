@@ -52,6 +52,9 @@ def allowed(source, target):
     # Runtimes of languages are built on the process runtime.
     if source.startswith("runtime:") and target == "runtime:process":
         return source != "runtime:native"
+    # Its isolated form runs the same handlers.
+    if source == "runtime:native_process" and target == "runtime:native":
+        return True
     return target in BELOW["processor"] or target == source
 
 
@@ -78,8 +81,8 @@ def check_source(path, form, name):
     """What is wrong with an include in the processor, a trigger or a runtime, or None."""
     source = layer(path)
     if name == PUBLIC:
-        if source != "runtime:native" and path != "processor/main.c":
-            return "only runtimes/native, and main.c for its version, include the public header"
+        if source not in ("runtime:native", "runtime:native_process") and path != "processor/main.c":
+            return "only runtimes/native*, and main.c for its version, include the public header"
         return None
     if form == "<":
         if name not in NAMESAKES and any((at / name).exists() for at in (Path(), Path(path).parent)):

@@ -109,6 +109,8 @@ static const struct st_runtime_kind kit_scripts = {.name = "script",
                                                    .attributes_size = sizeof(struct kit_script)};
 
 static const struct st_trigger_kind *const kit_triggers[] = {&kit_http, &kit_queue, NULL};
+static const struct st_runtime_kind kit_native_isolated = {.name = "native", .isolates = true};
+static const struct st_runtime_kind *const kit_isolated[] = {&kit_native_isolated, NULL};
 static const struct st_runtime_kind *const kit_runtimes[] = {&kit_native, &kit_scripts, NULL};
 
 /* ---- the folder ---- */
@@ -165,7 +167,7 @@ static int ST_UNUSED kit_load(struct st_config *out, const struct st_config_args
 {
     size_t size;
     FILE *stream = open_memstream(told, &size);
-    struct st_config_env env = {kit_triggers, kit_runtimes, kit_root, stream};
+    struct st_config_env env = {kit_triggers, kit_runtimes, kit_root, stream, kit_isolated};
     int rc;
 
     ST_ASSERT(stream != NULL);

@@ -137,6 +137,21 @@ static void test_full(void **state)
     st_config_free(&c);
 }
 
+/* Another kind of the same name runs it in processes. */
+static void test_isolation(void **state)
+{
+    struct st_config c;
+
+    (void)state;
+    load(&c, "spec: {runtime: native, handler: a.so, stator: {isolation: process}}\n");
+    assert_ptr_equal(c.function.runtime, &kit_native_isolated);
+    assert_string_equal(c.function.handler, "a.so");
+    st_config_free(&c);
+    load(&c, "spec: {runtime: native, handler: a.so, stator: {isolation: none}}\n");
+    assert_ptr_equal(c.function.runtime, &kit_native);
+    st_config_free(&c);
+}
+
 static void test_defaults(void **state)
 {
     struct st_config c;
@@ -641,6 +656,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_code_dir_variable, kit_setup, kit_teardown),
         cmocka_unit_test_setup_teardown(test_overrides, kit_setup, kit_teardown),
         cmocka_unit_test_setup_teardown(test_default_http, kit_setup, kit_teardown),
+        cmocka_unit_test_setup_teardown(test_isolation, kit_setup, kit_teardown),
         cmocka_unit_test_setup_teardown(test_refused_files, kit_setup, kit_teardown),
         cmocka_unit_test_setup_teardown(test_both_files, kit_setup, kit_teardown),
     };

@@ -188,9 +188,9 @@ static void test_kinds(void **state)
          "support, expected disable\n"
          "f.yaml:5:60: spec.triggers.b.batch: found another one than trigger \"a\" has, expected "
          "the same, because they share the workers \"p\"\n"},
-        {SPEC "  stator: {isolation: process}\n",
+        {"spec:\n  runtime: script\n  stator: {isolation: process}\n",
          "f.yaml:3:23: spec.stator.isolation: found \"process\", which this build does not support "
-         "yet for runtime native, expected none\n"},
+         "yet for runtime script, expected none\n"},
         {SPEC "  stator: {isolation: procces}\n", "f.yaml:3:23: spec.stator.isolation: found "
                                                   "\"procces\", expected one of none, process, for "
                                                   "example process\n"},

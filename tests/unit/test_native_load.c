@@ -16,9 +16,14 @@ static char dir[64];
 /* Each shared object stays open; that is what the runtime does too. */
 static int load(const char *name, const char *code_dir)
 {
+    char path[PATH_MAX];
+    int rc;
+
     free((char *)handler.file);
+    memset(&handler, 0, sizeof handler);
     memset(&err, 0, sizeof err);
-    return st_native_load(&handler, name, code_dir, &err);
+    rc = st_native_find(path, name, code_dir, &err);
+    return rc == 0 ? st_native_open(&handler, path, &err) : rc;
 }
 
 static void refused(const char *name, int code, const char *why)
