@@ -78,7 +78,8 @@ function(st_add_executable)
   if(ST_JEMALLOC)
     target_link_libraries(stator PRIVATE PkgConfig::JEMALLOC)
   endif()
-  add_dependencies(stator st_version stator-exec stator-native-host) # which it runs
+  # What it runs.
+  add_dependencies(stator st_version stator-exec stator-native-host st_python_native)
 endfunction()
 
 # st_add_handler(TARGET SOURCE DIR): a native handler as <DIR>/<name>.so. A handler sees the public

@@ -1,6 +1,11 @@
-"""Each folder of docs/examples is served as it lies there and does what its README says."""
+"""Each folder of docs/examples is served as it lies there and does what its README says.
+
+The blocks "console" of a README are run: each line "$ COMMAND" with a shell, with our port for 8080,
+and its output is what follows; "..." in it stands for any text.
+"""
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -12,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from http_raw import Address, Connection
+from http_raw import Address, Connection, build_request
 from stator_proc import BINARY, BUILD, ROOT, patience, wait_until
 
 NO_FUNCTIONS = {"systemd"}      # how functions are run; test_packaging.py
@@ -72,8 +77,58 @@ def hello_c(c: Connection) -> None:
     assert answer.header("Content-Type") == "text/plain"
 
 
-# What the README of an example promises; one without a line here must at least answer.
-PROMISES: dict[str, Callable[[Connection], None]] = {"hello-c": hello_c}
+def async_fanout(c: Connection) -> None:
+    """A hundred events, each of at least 100 ms, on one worker: one after the other takes 10 s."""
+    start = time.monotonic()
+    c.send(build_request("GET") * 100)
+    assert all(c.read_response().status == 200 for _ in range(100))
+    assert time.monotonic() - start < 9
+
+
+def sse(c: Connection) -> None:
+    """The pieces come one by one."""
+    answer = c.ask("POST", "/", b"one after the other")
+    assert answer.header("Content-Type") == "text/event-stream"
+    assert len(answer.chunks) > 1
+
+
+def batch_scorer(c: Connection) -> None:
+    """Eight requests at once are one batch, in which a wrong one spoils nothing."""
+    rows = [[n] * (2 if n == 5 else 3) for n in range(8)]
+    c.send(b"".join(build_request("POST", "/", json.dumps({"x": row}).encode(),
+                                  [("Content-Type", "application/json")]) for row in rows))
+    answers = [c.read_response() for _ in range(8)]
+    assert [a.status for a in answers] == [400 if n == 5 else 200 for n in range(8)]
+    assert [json.loads(a.body) for n, a in enumerate(answers) if n != 5] == [
+        {"score": 1.5 * n, "batch": 8} for n in range(8) if n != 5]
+
+
+# What an example does beside the commands of its README.
+PROMISES: dict[str, Callable[[Connection], None]] = {
+    "hello-c": hello_c, "async-fanout": async_fanout, "sse": sse, "batch-scorer": batch_scorer}
+
+
+def commands(folder: Path) -> list[tuple[str, str]]:
+    """The commands of its README and what each prints."""
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    found = []
+    for block in re.findall(r"^```console\n(.*?)^```$", text, re.M | re.S):
+        for step in re.split(r"^\$ ", block, flags=re.M)[1:]:
+            command, _, output = step.partition("\n")
+            found.append((command, output))
+    return found
+
+
+def run_command(command: str, port: int, expected: str) -> None:
+    """With curl as a user has it; its own newline at the end is as good as none."""
+    assert ":8080/" in command
+    done = subprocess.run(["bash", "-c", command.replace(":8080/", f":{port}/")], check=False,
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=patience(30))
+    pattern = ".*".join(re.escape(part) for part in expected.rstrip("\n").split("..."))
+    assert done.returncode == 0, (command, done.stderr)
+    printed = done.stdout.replace("\r\n", "\n").rstrip("\n")
+    assert re.fullmatch(pattern, printed), (command, printed)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -85,7 +140,10 @@ def test_example_has_a_readme_and_a_configuration(name):
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_example_does_what_it_says(tmp_path, name):
-    with served(tmp_path, str(ROOT / "docs" / "examples" / name)) as address:
+    folder = ROOT / "docs" / "examples" / name
+    with served(tmp_path, str(folder)) as address:
+        for command, output in commands(folder):
+            run_command(command, address[1], output)
         with Connection(address, patience(15)) as c:
             if name in PROMISES:
                 PROMISES[name](c)
@@ -93,23 +151,35 @@ def test_example_does_what_it_says(tmp_path, name):
                 assert c.ask("GET").status < 500
 
 
-def test_cron_c_ticks(tmp_path):
-    """Without --port, as its README has it: lines in the log, two seconds apart."""
+def run_by_clock(tmp_path: Path, name: str, line: str, count: int) -> list[tuple[str, ...]]:
+    """Without --port: what `line` has found in the log once it was there `count` times."""
     os.symlink(BUILD, tmp_path / "build")
     log = tmp_path / "log"
     with open(log, "wb") as out, subprocess.Popen(
-            [str(BINARY), "run", str(ROOT / "docs/examples/cron-c")], stdin=subprocess.DEVNULL,
+            [str(BINARY), "run", str(ROOT / "docs" / "examples" / name)], stdin=subprocess.DEVNULL,
             stdout=out, stderr=out, cwd=tmp_path) as p:
         try:
-            wait_until(lambda: log.read_text().count("still here, due at ") >= 2, 20, "two ticks")
+            wait_until(lambda: len(re.findall(line, log.read_text())) >= count, 20, line)
             p.send_signal(signal.SIGTERM)
             assert p.wait(patience(15)) == 0, log.read_text()
         finally:
             p.kill()
+    return re.findall(line, log.read_text())
+
+
+def test_cron_c_ticks(tmp_path):
+    """Lines in the log, two seconds apart."""
     due = [datetime.fromisoformat(text) for text
-           in re.findall(r"still here, due at (\S+)", log.read_text())]
+           in run_by_clock(tmp_path, "cron-c", r"still here, due at (\S+)", 2)]
     assert all((b - a).total_seconds() % 2 == 0 and b > a for a, b in zip(due, due[1:]))
     assert all(d.second % 2 == 0 for d in due)
+
+
+def test_cron_heartbeat_counts(tmp_path):
+    """Lines in the log, and one worker that remembers."""
+    beats = run_by_clock(tmp_path, "cron-heartbeat",
+                         r'still here \{"beat": (\d+), "due": "\S+Z", "worker_id": "0"', 3)
+    assert beats == [str(n + 1) for n in range(len(beats))]
 
 
 def test_hello_c_by_hand(tmp_path):
