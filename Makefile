@@ -14,7 +14,7 @@ SUPPORT := tests/support
 STAGES := quick lint asan tsan coverage fuzz
 
 .DEFAULT_GOAL := build
-.PHONY: help deps build run test format bench docs install clean $(STAGES)
+.PHONY: help deps build run test format bench soak docs install clean $(STAGES)
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/\1\t\2/' \
@@ -53,6 +53,9 @@ docs: build ## write the reference of docs/configuration.md anew
 bench: build ## measure beside reference servers (ARGS='--case http-get --rounds 3')
 	@tests/bench/setup.sh
 	@tests/bench/bench.py $(or $(ARGS),--case all)
+
+soak: build ## ten minutes of half load on a Python function, memory must stay flat (ARGS='--seconds 60')
+	@tests/bench/soak.py $(ARGS)
 
 install: build ## into $(DESTDIR)$(PREFIX)
 	@DESTDIR="$(DESTDIR)" cmake --install build --prefix "$(PREFIX)"
