@@ -47,12 +47,26 @@ def kept_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
             s.kill()
 
 
+def is_host(pid: int) -> bool:
+    """False too when it has just ended."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="ascii") as f:
+            return f.read().startswith("stator-native-h")
+    except OSError:
+        return False
+
+
 def workers_of(s: Stator) -> list[int]:
     """The processes of its workers."""
     done = subprocess.run(["ps", "-o", "pid=", "--ppid", str(s.pid)], capture_output=True,
                           text=True, check=False)
-    return [int(pid) for pid in done.stdout.split()
-            if "stator-native-h" in open(f"/proc/{pid.strip()}/comm", encoding="ascii").read()]
+    return [int(pid) for pid in done.stdout.split() if is_host(int(pid))]
+
+
+def memory_of(pid: int) -> int:
+    """Resident bytes of a process."""
+    with open(f"/proc/{pid}/statm", encoding="ascii") as f:
+        return int(f.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 # The same answers
@@ -116,15 +130,23 @@ def test_large_bodies_of_many_clients(kept):
     assert not wrong
 
 
-def test_small_ring_and_pool(isolated):
-    """Records up to a quarter of the ring; what does not fit goes by the pool or in pieces."""
-    s = isolated("echo_blocking", own={"ringBytes": "64Ki", "bodyMemory": "1Mi"})
-    for size in (10, 10_000, 100_000, 200_000):
-        body = pattern(size)
+def test_small_ring(isolated):
+    """Records have up to a quarter of it; what does not fit goes by the pool."""
+    s = isolated("large", own={"ringBytes": "64Ki"})
+    for kib in (0, 10, 15, 16, 40, 64, 65, 200):
         with s.connect() as c:
-            c.send(build_request("POST", "/", body) * 4)
+            c.send(build_request("GET", f"/?{kib}") * 4)
             for _ in range(4):
-                assert c.read_response().body == body
+                assert c.read_response().body == pattern(kib * 1024)
+
+
+def test_reply_larger_than_the_pool_leaves_in_pieces(isolated):
+    s = isolated("large", own={"bodyMemory": "1Mi"})
+    for kib in (100, 3000, 20_000):
+        with s.connect() as c:
+            answer = c.ask("GET", f"/?{kib}")
+            assert (answer.status, answer.body) == (200, pattern(kib * 1024))
+            assert (answer.header("Transfer-Encoding") == "chunked") == (kib > 1024)
 
 
 def described(s: Stator) -> dict[str, str]:
@@ -167,12 +189,6 @@ def test_headers_come_back(kept):
     got = [(name, value) for name, value in answer.headers if name.lower().startswith("x-")]
     assert got == sent
     assert all(f"{name}: {value}\n".encode() in answer.body for name, value in sent)
-
-
-def test_too_many_headers_are_refused(kept):
-    """The wire takes 256: reply() says so."""
-    with kept("headers").connect() as c:
-        assert c.ask("POST", "/", b"", [("X-A", "b")] * 90).status == 200
 
 
 def test_log(isolated):
@@ -229,12 +245,15 @@ def test_stream_waits_for_a_slow_client(isolated, handler):
     """Neither process grows with what the client has not read."""
     s = isolated(handler, workers=1)
     s.get("/?64")
-    before = s.memory()
+    limit = (32 if SANITIZER else 8) << 20  # a sanitizer keeps what was freed for a while
+    before, worker = s.memory(), workers_of(s)[0]
+    worker_before = memory_of(worker)
     with s.connect(rcvbuf=8192) as c:
         c.send(build_request("GET", "/?40000"))
         c.read_some(1000)
         time.sleep(patience(0.2))
-        assert s.memory() - before < 8 << 20
+        assert s.memory() - before < limit
+        assert memory_of(worker) - worker_before < limit
         assert s.metric("stator_events_in_flight") == 1
         assert c.read_until(b"\r\n0\r\n\r\n") > 40000 * 1024
 

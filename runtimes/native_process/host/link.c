@@ -259,7 +259,7 @@ enum { MAX_PARTS = 6 };
 size_t st_link_max_bytes(void)
 {
     return st_ring_max_record(&l.up) - MAX_PARTS * sizeof(struct st_wire_section) -
-           2 * ST_WIRE_ALIGN;
+           (size_t)2 * ST_WIRE_ALIGN;
 }
 
 void st_link_send(enum st_wire_kind kind, uint8_t flags, uint64_t seq,
@@ -354,11 +354,12 @@ void st_link_poll(void)
 
 /* The exchange orders the last look behind it; st_link_poke either sees that the main thread is
  * asleep, or is seen. */
-void st_link_sleep(void)
+void st_link_sleep(bool events_wait)
 {
     struct st_ring look = l.down;
 
-    look.head = l.look.head > l.down.head ? l.look.head : l.down.head;
+    if (events_wait && l.look.head > l.down.head)
+        look.head = l.look.head;
     atomic_store(&l.asleep, true);
     if (st_ring_sleep(&look) && !atomic_load(&l.poked)) {
         wait_ready(-1);

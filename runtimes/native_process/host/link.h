@@ -44,9 +44,10 @@ void st_link_free_body(const struct st_wire_ref *ref);
 void st_link_announce(void);
 void st_link_announce_late(uint64_t now_ns);
 
-/* Sleeps until there is something to read: a record, a control message (which is read), or
+/* Sleeps until there is something to read: a record behind the last one that was begun, or, where
+ * events must wait, behind those that st_link_scan saw; a control message, which is read; or
  * st_link_poke. */
-void st_link_sleep(void);
+void st_link_sleep(bool events_wait);
 
 /* Reads control messages that are there. */
 void st_link_poll(void);

@@ -119,7 +119,7 @@ static void rest(void)
         st_host.must_tell = false;
         st_host_control_drained();
     }
-    st_link_sleep();
+    st_link_sleep(st_host.draining);
 }
 
 static void serve(void)

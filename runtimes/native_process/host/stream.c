@@ -84,7 +84,7 @@ static int wait_flushed(struct st_host_event *ev)
         st_link_scan();
         st_link_release(false);
         if (ev->stream.window == 0 && !ev->gone)
-            st_link_sleep();
+            st_link_sleep(true);
     }
 }
 
