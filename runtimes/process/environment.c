@@ -8,6 +8,7 @@
 
 #include "processor/config/config.h"
 #include "processor/core/alloc.h"
+#include "processor/processor.h"
 #include "runtimes/process/process.h"
 
 /* Where things are, which language and zone, how to reach the world, what the hardware is. */
@@ -117,6 +118,7 @@ int st_process_load(struct st_process_runtime *rt, const char *const *more, stru
     for (size_t i = 0; i < f->env_count; i++)
         put_pair(&env, f->env[i].name, f->env[i].value);
     rt->envp = env.items;
+    st_orphans_watch(&rt->orphans, &rt->base.processor->main_loop);
     return ST_OK;
 }
 
@@ -126,4 +128,5 @@ void st_process_unload(struct st_process_runtime *rt)
         free((char *)rt->envp[i]);
     free(rt->envp);
     rt->envp = NULL;
+    st_orphans_leave(&rt->orphans);
 }

@@ -4,6 +4,7 @@
 #define RUNTIMES_PROCESS_PROCESS_H
 
 #include "processor/runtime.h"
+#include "runtimes/process/orphans.h"
 #include "runtimes/process/spawn.h"
 
 enum {
@@ -20,6 +21,7 @@ struct st_process_runtime {
     const char **envp;                     /* made by st_process_load, owned */
     char *attributes;                      /* runtimeAttributes as JSON, for the worker; owned */
     int64_t uid, gid;
+    struct st_orphans orphans;
 };
 
 /* By a language's load, after argv is set. `more` are variables ("NAME=value", NULL-terminated) on
