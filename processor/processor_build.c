@@ -99,7 +99,7 @@ static int open_loops(struct st_processor *p, struct st_error *err)
     p->drains = calloc(count, sizeof *p->drains);
     ST_ASSERT(p->loops != NULL && p->tasks != NULL && p->drains != NULL);
     for (unsigned i = 0; i < count; i++) {
-        char name[16];
+        char name[24];
         snprintf(name, sizeof name, "st-loop%u", i);
         if ((code = st_loop_open(&p->loops[i], i, name, err)) != ST_OK)
             return code;
