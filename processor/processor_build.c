@@ -311,7 +311,8 @@ static void set_environment(const struct st_function_config *f)
     setenv("NUCLIO_FUNCTION_HANDLER", f->handler, 1);
     setenv("NUCLIO_HANDLER", f->handler, 1);
     for (size_t i = 0; i < f->env_count; i++)
-        setenv(f->env[i].name, f->env[i].value, 1);
+        if (f->env[i].value != NULL)
+            setenv(f->env[i].name, f->env[i].value, 1);
 }
 
 static int make_runtime(struct st_processor *p, struct st_error *err)

@@ -13,7 +13,8 @@ struct st_runtime_kind;
 struct st_trigger_kind;
 
 struct st_env_var {
-    const char *name, *value;
+    const char *name;
+    const char *value; /* NULL: what the processor's environment has under this name, if anything */
 };
 
 enum st_batch_mode { ST_BATCH_DISABLE, ST_BATCH_ENABLE };

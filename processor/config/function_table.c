@@ -290,8 +290,9 @@ static const struct st_option env_table[] = {{.name = "name",
                                              {.name = "value",
                                               .type = ST_OPT_STRING,
                                               .offset = offsetof(struct st_env_var, value),
-                                              .value = "",
-                                              .help = "Its value; a number needs quotes."},
+                                              .help = "Its value; a number needs quotes. When "
+                                                      "absent (valueFrom), that of the "
+                                                      "processor's environment."},
                                              CONTROLLER("valueFrom"),
                                              END};
 

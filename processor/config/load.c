@@ -110,7 +110,7 @@ static const char *name_of_directory(struct load *l, const char *path)
 static const char *variable(const struct st_function_config *f, const char *name)
 {
     for (size_t i = f->env_count; i-- > 0;)
-        if (strcmp(f->env[i].name, name) == 0)
+        if (f->env[i].value != NULL && strcmp(f->env[i].name, name) == 0)
             return f->env[i].value;
     return getenv(name);
 }

@@ -115,8 +115,13 @@ int st_process_load(struct st_process_runtime *rt, const char *const *more, stru
             put(&env, *variable);
     for (; more != NULL && *more != NULL; more++)
         put(&env, *more);
-    for (size_t i = 0; i < f->env_count; i++)
-        put_pair(&env, f->env[i].name, f->env[i].value);
+    for (size_t i = 0; i < f->env_count; i++) {
+        const char *given = f->env[i].value;
+        const char *value = given != NULL ? given : getenv(f->env[i].name);
+
+        if (value != NULL)
+            put_pair(&env, f->env[i].name, value);
+    }
     rt->envp = env.items;
     st_orphans_watch(&rt->orphans, &rt->base.processor->main_loop);
     return ST_OK;

@@ -1,7 +1,7 @@
 """Each folder of docs/examples is served as it lies there and does what its README says.
 
-The blocks "console" of a README are run: each line "$ COMMAND" with a shell, with our port for 8080,
-and its output is what follows; "..." in it stands for any text.
+The blocks "console" of a README are run: each line "$ COMMAND" with a shell, with our port for
+8080, and its output is what follows; "..." in it stands for any text.
 """
 
 import contextlib

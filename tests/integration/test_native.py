@@ -425,8 +425,10 @@ def test_handler_beside_its_configuration(start, tmp_path):
 def test_environment(start):
     """Nuclio's variables of a function, and spec.env."""
     s = start("environment", spec={"description": "says it", "version": 7,
-                                   "env": [{"name": "LEVEL", "value": "high"}]})
+                                   "env": [{"name": "LEVEL", "value": "high"},
+                                           {"name": "FROM", "valueFrom": {}}]},
+              env={"LEVEL": "low", "FROM": "the pod"})
     for name, value in {"NUCLIO_FUNCTION_NAME": b"test", "NUCLIO_FUNCTION_VERSION": b"7",
                         "NUCLIO_FUNCTION_DESCRIPTION": b"says it", "LEVEL": b"high",
-                        "NO_SUCH": b"(none)"}.items():
+                        "FROM": b"the pod", "NO_SUCH": b"(none)"}.items():
         assert s.post(name.encode()).body == value

@@ -281,6 +281,25 @@ def test_what_is_printed_is_in_the_log(serving):
 
 # Triggers that share workers
 
+def test_environment(python):
+    """spec.env, with what Kubernetes puts beside it (valueFrom), and what workerEnv names; nothing
+    else of the processor's reaches a worker."""
+    s = python("""
+        import os
+
+        def handler(context, event):
+            return os.environ.get(event.body.decode(), "(none)")
+    """, spec={"env": [{"name": "GIVEN", "value": "high"}, {"name": "EMPTY", "value": ""},
+                       {"name": "FROM", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}},
+                       {"name": "GONE", "valueFrom": {"secretKeyRef": {"name": "a", "key": "c"}}}]},
+        own={"workerEnv": ["ONE", "SOME_*"]},
+        env={"GIVEN": "low", "FROM": "the pod", "ONE": "1", "SOME_A": "2", "SECRET": "3"})
+    for name, value in {"GIVEN": b"high", "EMPTY": b"", "FROM": b"the pod", "GONE": b"(none)",
+                        "ONE": b"1", "SOME_A": b"2", "SECRET": b"(none)",
+                        "NUCLIO_FUNCTION_NAME": b"test"}.items():
+        assert s.post(name.encode()).body == value, name
+
+
 def test_two_triggers_on_one_pool(python):
     """A worker sees which of them an event came from."""
     s = python("""

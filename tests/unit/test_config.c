@@ -108,7 +108,7 @@ static void test_full(void **state)
     assert_string_equal(f->env[0].value, "1");
     assert_string_equal(f->env[1].name, "B");
     assert_string_equal(f->env[1].value, "${A}");
-    assert_string_equal(f->env[2].value, "");
+    assert_null(f->env[2].value);
     assert_int_equal(f->own.loops, 3);
     assert_int_equal(f->own.pin, ST_PIN_ALWAYS);
     assert_int_equal(f->own.isolation, ST_ISOLATION_NONE);
