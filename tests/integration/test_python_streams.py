@@ -56,9 +56,8 @@ def test_body_over_the_limit(python):
     assert s.post(b"x").body == b"x"
 
 
-@pytest.mark.parametrize("worker", ["native"], indirect=True)  # the other one has no pool
 def test_reply_that_is_larger_than_the_pool(python):
-    """What finds no room in the pool goes in pieces; its length is not announced then."""
+    """What finds no room in a pool or record goes in pieces, without a length."""
     s = python(BODIES, own={"bodyMemory": "8Mi"})
     answer = s.post(b"%d" % (20 * MIB), "/make")
     assert answer.status == 200 and answer.body == b"m" * (20 * MIB)

@@ -18,6 +18,7 @@ from stator._worker.worker import Call, Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any, Optional
 
     from stator._worker.results import Reply
@@ -178,7 +179,10 @@ class Portable:
     def _replies(self, argument: Any, output: Any) -> list[tuple[int, Reply, int]]:
         """(seq, reply, outcome) for each event; raises what the output is to blame for."""
         if not isinstance(argument, list):
-            return [(events.seq(argument), results.to_reply(output), wire.OUTCOME_OK)]
+            reply = results.to_reply(output)
+            if not results.is_stream(reply[3]) and len(reply[3]) > wire.RECORD_BODY:
+                reply = (*reply[:3], _one_piece(reply[3]))
+            return [(events.seq(argument), reply, wire.OUTCOME_OK)]
         replies = []
         matched = results.match_batch(output, [event.id for event in argument])
         for event, response in zip(argument, matched):
@@ -455,6 +459,10 @@ async def _settle(worker: Worker) -> None:
     """Lets a termination callback that is a coroutine end."""
     if worker.pending_callback is not None:
         await worker.pending_callback
+
+
+def _one_piece(body: bytes) -> Iterator[bytes]:
+    yield body
 
 
 def _spent(call: Call) -> int:

@@ -24,6 +24,7 @@ OUTCOME_OK, OUTCOME_ERROR, OUTCOME_RETRY, OUTCOME_REJECT = range(4)
 
 NO_LOG_LEVEL = 255
 CHUNK_BYTES = 65536
+RECORD_BODY = 4 << 20  # a longer one may not fit into a record and goes in chunks
 STREAM_WINDOW = 262144
 
 record_head = struct.Struct("<IHBBQ")
