@@ -136,7 +136,8 @@ class Clients(threading.Thread):
 
 # Killed
 
-@pytest.mark.parametrize("depth", [1, 4])
+@pytest.mark.parametrize("worker, depth", [("native", 1), ("native", 4), ("portable", 1)],
+                         indirect=["worker"])
 def test_kill_9_under_load(python, depth):
     """Each request gets one answer; only those that a killed worker had begun are lost."""
     s = python(SLOW, workers=4)
