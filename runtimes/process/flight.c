@@ -262,13 +262,17 @@ bool st_flight_send_small(struct st_process_worker *pw, enum st_wire_kind kind, 
     return true;
 }
 
-/* Arms the timer that looks after what waits. */
+/* Arms the timer that looks after events which others may hold up: those that wait, and results
+ * that the worker has not announced because it had more to do. */
 static void watch(struct st_process_worker *pw)
 {
-    if (pw->waiting_count == 0 || pw->stage != ST_PROCESS_RUNNING || st_timer_armed(&pw->slow))
+    bool waits = pw->waiting_count > 0;
+
+    if ((!waits && pw->begun_count < 2) || pw->stage != ST_PROCESS_RUNNING ||
+        st_timer_armed(&pw->slow))
         return;
     pw->watched_seq = TAILQ_FIRST(&pw->begun) != NULL ? TAILQ_FIRST(&pw->begun)->seq : 0;
-    st_loop_timer_arm(pw->loop, &pw->slow, slow_ns);
+    st_loop_timer_arm(pw->loop, &pw->slow, waits ? slow_ns : 5 * slow_ns);
 }
 
 /* A slot for it, in no list yet; NULL: there is none. */
@@ -303,8 +307,8 @@ void st_flight_add(struct st_process_worker *pw, struct st_event *ev, uint32_t a
     } else {
         TAILQ_INSERT_TAIL(&pw->waiting, f, link);
         pw->waiting_count++;
-        watch(pw);
     }
+    watch(pw);
     if (st_likely(in_turn))
         send_flight(pw, f);
 }
@@ -540,8 +544,10 @@ void st_flight_withdraw(struct st_process_worker *pw)
 static void on_slow(struct st_timer *t)
 {
     struct st_process_worker *pw = ST_CONTAINER_OF(t, struct st_process_worker, slow);
-    struct st_flight *first = TAILQ_FIRST(&pw->begun);
+    struct st_flight *first;
 
+    st_channel_read(pw->channel);
+    first = TAILQ_FIRST(&pw->begun);
     /* Where none has begun the worker has not got a CPU yet: it is not slow. */
     if (pw->waiting_count > 0 && first != NULL && first->seq == pw->watched_seq && first->sent &&
         pw->stage == ST_PROCESS_RUNNING && st_channel_has_begun(pw->channel, first->place))
