@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,16 +28,18 @@ static bool read_text(const char *path, char *out, size_t n)
  * behind the name, which may have anything in it. */
 static bool is_ended_orphan(pid_t pid)
 {
-    char path[32], text[STAT_SIZE], state;
-    const char *at;
-    int session;
+    char path[32], text[STAT_SIZE], *at;
 
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     if (!read_text(path, text, sizeof text))
         return false;
     at = strrchr(text, ')');
-    return at != NULL && sscanf(at + 1, " %c %*d %*d %d", &state, &session) == 2 && state == 'Z' &&
-           session != (int)pid;
+    if (at == NULL || strncmp(at, ") Z ", 4) != 0)
+        return false;
+    at += 4;
+    strtol(at, &at, 10); /* its parent */
+    strtol(at, &at, 10); /* its group */
+    return strtol(at, NULL, 10) != pid;
 }
 
 static unsigned collect_from(const char *list)
