@@ -109,8 +109,10 @@ static bool read_some(struct st_channel *ch)
     if (room > ST_CHANNEL_IO_SIZE && room > ch->missing)
         room = ch->missing > ST_CHANNEL_IO_SIZE ? ch->missing : ST_CHANNEL_IO_SIZE;
     n = recv(ch->sock, b->region->base + b->len, room, MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+        bytes_consume(b, 0); /* the room was for nothing */
         return false;
+    }
     if (n <= 0) {
         st_channel_break(ch, "it closed the data socket");
         return false;

@@ -547,12 +547,16 @@ static void on_slow(struct st_timer *t)
     struct st_flight *first;
 
     st_channel_read(pw->channel);
+    promote(pw);
     first = TAILQ_FIRST(&pw->begun);
     /* Where none has begun the worker has not got a CPU yet: it is not slow. */
     if (pw->waiting_count > 0 && first != NULL && first->seq == pw->watched_seq && first->sent &&
-        pw->stage == ST_PROCESS_RUNNING && st_channel_has_begun(pw->channel, first->place))
+        pw->stage == ST_PROCESS_RUNNING && st_channel_has_begun(pw->channel, first->place)) {
         st_flight_withdraw(pw);
-    watch(pw);
+        watch(pw);
+    } else {
+        on_idle(pw->channel);
+    }
 }
 
 void st_flight_cancel(struct st_process_worker *pw, struct st_event *ev)

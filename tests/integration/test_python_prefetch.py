@@ -57,3 +57,26 @@ def test_what_waits_behind_a_slow_event_goes_elsewhere(python):
             t.join()
         assert len(spent) == 20 and max(spent) < 2
         assert slow.read_response().body == b"3"
+
+
+ASYNC = """
+    import asyncio, time
+
+    async def handler(context, event):
+        if event.body == b"block":
+            time.sleep(0.2)     # what a coroutine should not do
+        await asyncio.sleep(0.01)
+        return event.body
+"""
+
+
+def test_results_that_were_looked_for_are_credits_too(python):
+    """Results that a timer found, because the worker was held up, free their places as others do."""
+    s = python(ASYNC, trigger={"maxConcurrency": 4})
+    with Connection(s.address, patience(30)) as c:
+        for _ in range(5):
+            bodies = [b"x", b"x", b"block", b"x"] * 3
+            for body in bodies:
+                c.send(build_request("POST", "/", body))
+            for body in bodies:
+                assert c.read_response().body == body
