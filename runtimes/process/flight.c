@@ -487,13 +487,13 @@ static void on_idle(struct st_channel *ch)
 
 /* Takes flights out of both lists that the worker has not begun: unsent, or at or behind `from`;
  * newest first into `out`. */
-static uint32_t collect_unbegun(struct st_process_worker *pw, uint64_t from, bool waiting_only,
+static uint32_t collect_unbegun(struct st_process_worker *pw, uint64_t from,
                                 struct st_flight_list *out)
 {
     struct st_flight_list *lists[] = {&pw->waiting, &pw->begun};
     uint32_t n = 0;
 
-    for (size_t i = 0; i < (waiting_only ? 1 : ST_ARRAY_LEN(lists)); i++) {
+    for (size_t i = 0; i < ST_ARRAY_LEN(lists); i++) {
         struct st_flight *f, *before;
 
         for (f = TAILQ_LAST(lists[i], st_flight_list); f != NULL; f = before) {
@@ -536,7 +536,7 @@ void st_flight_withdraw(struct st_process_worker *pw)
     uint32_t n;
 
     st_channel_take_back(pw->channel, &from);
-    n = collect_unbegun(pw, from, false, &back);
+    n = collect_unbegun(pw, from, &back);
     pw->held -= n + st_worker_retreat(pw->w, n);
     st_flight_return(pw, &back);
 }
