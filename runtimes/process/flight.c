@@ -485,9 +485,10 @@ static void on_idle(struct st_channel *ch)
 
 /* Taking back */
 
-/* Takes flights out of both lists that the worker has not begun: unsent, or at or behind `from`;
- * newest first into `out`. */
-static uint32_t collect_unbegun(struct st_process_worker *pw, uint64_t from,
+/* Takes flights out of both lists that the worker has not begun: unsent, or at or behind *from, or,
+ * where that is NULL, as the channel knows of a worker that is gone. Newest first into `out`,
+ * because each goes to the front of the queue. */
+static uint32_t collect_unbegun(struct st_process_worker *pw, const uint64_t *from,
                                 struct st_flight_list *out)
 {
     struct st_flight_list *lists[] = {&pw->waiting, &pw->begun};
@@ -498,7 +499,8 @@ static uint32_t collect_unbegun(struct st_process_worker *pw, uint64_t from,
 
         for (f = TAILQ_LAST(lists[i], st_flight_list); f != NULL; f = before) {
             before = TAILQ_PREV(f, st_flight_list, link);
-            if (f->sent && f->place < from)
+            if (f->sent &&
+                (from != NULL ? f->place < *from : st_channel_has_begun(pw->channel, f->place)))
                 continue;
             unlink_flight(pw, f);
             if (!f->sent)
@@ -536,7 +538,7 @@ void st_flight_withdraw(struct st_process_worker *pw)
     uint32_t n;
 
     st_channel_take_back(pw->channel, &from);
-    n = collect_unbegun(pw, from, &back);
+    n = collect_unbegun(pw, &from, &back);
     pw->held -= n + st_worker_retreat(pw->w, n);
     st_flight_return(pw, &back);
 }
@@ -591,23 +593,10 @@ static void crash(struct st_process_worker *pw, struct st_flight *f, const char 
 
 void st_flight_fail(struct st_process_worker *pw, const char *text, struct st_flight_list *back)
 {
-    struct st_flight *f, *next;
-    struct st_flight_list *lists[] = {&pw->waiting, &pw->begun};
-    uint32_t n = 0;
+    struct st_flight *f;
 
     TAILQ_INIT(back);
-    /* Newest first: each goes to the front of the queue. */
-    for (size_t i = 0; i < ST_ARRAY_LEN(lists); i++) {
-        for (f = TAILQ_LAST(lists[i], st_flight_list); f != NULL; f = next) {
-            next = TAILQ_PREV(f, st_flight_list, link);
-            if (f->sent && st_channel_has_begun(pw->channel, f->place))
-                continue;
-            unlink_flight(pw, f);
-            TAILQ_INSERT_TAIL(back, f, link);
-            n++;
-        }
-    }
-    st_worker_retreat(pw->w, n);
+    st_worker_retreat(pw->w, collect_unbegun(pw, NULL, back));
     while ((f = TAILQ_FIRST(&pw->begun)) != NULL || (f = TAILQ_FIRST(&pw->waiting)) != NULL)
         crash(pw, f, text);
 }
