@@ -7,6 +7,7 @@ import time
 
 import pytest
 from http_raw import Closed, build_request
+from native_outcomes import OUTCOMES
 from stator_proc import STRAYS, handler_path, patience, run_cli, wait_until
 
 LATE = "stator_late_results_total"
@@ -14,20 +15,7 @@ LATE = "stator_late_results_total"
 
 # Outcomes
 
-@pytest.mark.parametrize("how, status, body, kind", [
-    (b"empty", 200, b"", None),
-    (b"ok-after-fail", 200, b"", None),
-    (b"last-reply", 202, b"this one", "text/plain; charset=utf-8"),
-    (b"plain error", 500, b"", None),
-    (b"error-418", 418, b"I am a teapot", "text/plain; charset=utf-8"),
-    (b"error-bad-status", 500, b"no such status", "text/plain; charset=utf-8"),
-    (b"error-after-reply", 500, b"", None),
-    (b"reject", 400, b"poison", "text/plain; charset=utf-8"),
-    (b"unknown", 500, b"", None),
-    (b"token-without-defer", 200, b"at once", "text/plain; charset=utf-8"),
-    (b"defer-without-token", 500, b"handler returned STATOR_DEFER without a token of defer()",
-     "text/plain; charset=utf-8"),
-])
+@pytest.mark.parametrize("how, status, body, kind", OUTCOMES)
 def test_outcomes(shared, how, status, body, kind):
     answer = shared("outcome").post(how)
     assert (answer.status, answer.body, answer.header("Content-Type")) == (status, body, kind)
