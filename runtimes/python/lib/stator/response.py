@@ -15,7 +15,7 @@ class Response:
     headers         dict; values are text or numbers
     body            text, bytes, a dict (sent as JSON), or a generator of pieces to stream
     content_type    "text/plain" unless given
-    status_code     100 to 599, 200 unless given
+    status_code     200 to 599, 200 unless given
     event_id        in the result of a batch: the event that it answers
     """
 
