@@ -1,0 +1,131 @@
+/* Lanes: order by key with parallelism inside a shard of a source (a Kafka partition, a Redis
+ * stream). Pure logic: no clock, no I/O, no events; one thread.
+ *
+ * A shard has L lanes; an entry goes to lane xxh64(key) mod L, and a lane hands out one unit at a
+ * time: an entry, or a run of consecutive ones. No key: one lane of the shard. Shards that share a
+ * group share its line of lanes that can hand something out, so that none starves.
+ *
+ * Retry. Strict: the entry and all later ones of its key wait until it is due and done; other keys
+ * of the lane pass. Relaxed: later ones of its key pass too. The hash stands for the key: two keys
+ * of one hash wait for each other, which harms nobody's order.
+ *
+ * Ordering `partition` is one lane and one key a shard; `none` hands out whatever there is. */
+#ifndef PROCESSOR_LANE_H
+#define PROCESSOR_LANE_H
+
+#include <sys/queue.h>
+
+#include "processor/core/base.h"
+
+struct st_lane;
+struct st_lane_key;
+struct st_lane_shard;
+
+enum st_ordering { ST_ORDER_KEY, ST_ORDER_PARTITION, ST_ORDER_NONE };
+
+enum st_lane_state {
+    ST_LANE_OUT,     /* not in a lane: new, or done */
+    ST_LANE_WAITING, /* in its lane's queue, or behind its key's retry */
+    ST_LANE_RUNNING, /* handed out */
+    ST_LANE_DELAYED  /* to be handed out again when it is due */
+};
+
+/* Part of the object that waits. Zeroed: not in a lane. */
+struct st_lane_entry {
+    TAILQ_ENTRY(st_lane_entry) link;
+    struct st_lane *lane;
+    struct st_lane_key *key; /* whose order it waits for or holds up, or NULL */
+    uint64_t hash;
+    uint64_t due_ns; /* DELAYED */
+    uint32_t bytes;  /* for the bounds and the size of runs; set before put */
+    uint32_t heap;   /* private: place among the delayed ones */
+    enum st_lane_state state;
+};
+
+TAILQ_HEAD(st_lane_entries, st_lane_entry);
+TAILQ_HEAD(st_lane_list, st_lane);
+TAILQ_HEAD(st_lane_keys, st_lane_key);
+
+struct st_lane {
+    struct st_lane_shard *shard;
+    TAILQ_ENTRY(st_lane) link; /* in the group's line, while in_line */
+    struct st_lane_entries queue;
+    struct st_lane_keys keys; /* those held up by a retry */
+    uint32_t running;         /* handed out and not back */
+    bool in_line;
+};
+
+struct st_lane_group {
+    enum st_ordering ordering;
+    uint32_t lanes; /* a shard has; 1 unless ordering is by key */
+    bool relaxed;
+    struct st_lane_list line;    /* lanes that can hand out something now */
+    struct st_lane_entry **heap; /* delayed entries, by due time */
+    uint32_t heap_count, heap_size;
+    uint32_t waiting, delayed, running; /* entries, over all shards */
+};
+
+struct st_lane_shard {
+    struct st_lane_group *group;
+    uint32_t entries; /* put and not done */
+    uint64_t bytes;   /* theirs */
+    uint32_t running;
+    struct st_lane lanes[]; /* group->lanes */
+};
+
+/* lanes: 1 to 1024 a shard; means nothing unless ordering is by key. */
+void st_lane_group_init(struct st_lane_group *g, enum st_ordering ordering, uint32_t lanes,
+                        bool relaxed);
+/* Its shards are freed. */
+void st_lane_group_free(struct st_lane_group *g);
+
+struct st_lane_shard *st_lane_shard_new(struct st_lane_group *g);
+/* Nothing is in it (see st_lane_shard_drop), nor running. NULL is ignored. */
+void st_lane_shard_free(struct st_lane_shard *s);
+
+/* The hash of a key, with the fixed seed of this project, never that of a partitioner: with the
+ * same function for both, all keys of a partition would meet in one lane. */
+uint64_t st_lane_hash(struct st_slice key);
+
+/* A new entry at the end of its lane; key.ptr NULL: it has none. */
+void st_lane_put(struct st_lane_shard *s, struct st_lane_entry *e, struct st_slice key);
+
+/* As st_lane_put and at once st_lane_take, when that would hand out this entry because nothing is
+ * before it: true, it runs. False: nothing was done. */
+bool st_lane_try(struct st_lane_shard *s, struct st_lane_entry *e, struct st_slice key);
+
+/* The next entry that may run, which then runs; NULL: none. Lanes take turns. */
+struct st_lane_entry *st_lane_take(struct st_lane_group *g);
+
+/* A run of one lane: its next entries in order, together one unit, at most `most` and, beyond the
+ * first, at most max_bytes. Returns how many. The lane hands out nothing until all are back. */
+unsigned st_lane_take_run(struct st_lane_group *g, struct st_lane_entry **out, unsigned most,
+                          uint64_t max_bytes);
+
+/* A running entry is over for good: its place is free, it is OUT. */
+void st_lane_done(struct st_lane_entry *e);
+
+/* A running entry is to run again at due_ns (any clock; see st_lane_due). */
+void st_lane_retry(struct st_lane_entry *e, uint64_t due_ns);
+
+/* A running entry stays where it is, with its key held up, but is never due by itself: its retries
+ * are used up. st_lane_retry's opposite; ends by st_lane_done or st_lane_shard_drop. */
+void st_lane_halt(struct st_lane_entry *e);
+
+/* A running entry frees its lane as if it were done, but still counts in entries and bytes, until
+ * st_lane_done: its handler has come back and the answer comes later (explicit ack, delivery of a
+ * dead letter). With strict retries its key is held up if `hold_key`. */
+void st_lane_detach(struct st_lane_entry *e, bool hold_key);
+
+/* Another object takes the place of an entry of any state but OUT; bytes and hash go along. */
+void st_lane_replace(struct st_lane_entry *e, struct st_lane_entry *by);
+
+/* Lets go what is due; returns when the next one will be, UINT64_MAX: none is delayed. */
+uint64_t st_lane_due(struct st_lane_group *g, uint64_t now_ns);
+
+/* The shard is lost: every entry that does not run leaves, OUT, oldest of each lane first, and fn
+ * gets it, which may free it. Running ones stay until they are done. */
+void st_lane_shard_drop(struct st_lane_shard *s, void (*fn)(void *arg, struct st_lane_entry *e),
+                        void *arg);
+
+#endif
