@@ -11,8 +11,8 @@ ARG DEBIAN=debian:bookworm-slim
 FROM ${DEBIAN} AS build
 RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
         cmake gcc libc6-dev libcurl4-openssl-dev libevent-dev libfyaml-dev libhwloc-dev \
-        libjansson-dev libjemalloc-dev libprotobuf-c-dev libxxhash-dev ninja-build node-llhttp \
-        pkg-config protobuf-c-compiler python3-dev uthash-dev \
+        libjansson-dev libjemalloc-dev libprotobuf-c-dev librdkafka-dev libxxhash-dev ninja-build \
+        node-llhttp pkg-config protobuf-c-compiler python3-dev uthash-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
@@ -25,7 +25,7 @@ RUN cmake --preset release -B /build -DBUILD_TESTING=OFF -DST_COMMIT="${COMMIT:-
 FROM ${DEBIAN} AS stator
 RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
         ca-certificates libcurl4 libevent-core-2.1-7 libfyaml0 libhwloc15 libjansson4 libjemalloc2 \
-        libprotobuf-c1 libxxhash0 tzdata \
+        libprotobuf-c1 librdkafka1 libxxhash0 tzdata \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --gid 1000 stator \
     && useradd --uid 1000 --gid stator --no-create-home --home-dir /opt/nuclio \

@@ -5,6 +5,8 @@ set(_st_modules libevent_core libfyaml jansson hwloc libxxhash libprotobuf-c)
 pkg_check_modules(DEPS REQUIRED IMPORTED_TARGET ${_st_modules})
 # Only its headers: processor/net/fetch_curl.c loads the library when it is needed.
 pkg_check_modules(CURL REQUIRED "libcurl>=7.87")
+# The same for triggers/kafka/kafka_library.c.
+pkg_check_modules(RDKAFKA REQUIRED "rdkafka>=2.0")
 if(BUILD_TESTING)
   pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
 endif()

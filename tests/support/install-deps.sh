@@ -6,8 +6,8 @@ set -euo pipefail
 build=(
     build-essential cmake ninja-build ccache pkg-config git ca-certificates curl python3
     libevent-dev libfyaml-dev libjansson-dev libhwloc-dev libxxhash-dev uthash-dev libjemalloc-dev
-    libcurl4-openssl-dev libcmocka-dev node-llhttp libprotobuf-c-dev protobuf-c-compiler
-    python3-dev
+    libcurl4-openssl-dev librdkafka-dev libcmocka-dev node-llhttp libprotobuf-c-dev
+    protobuf-c-compiler python3-dev
 )
 test=(
     python3-venv clang clang-format clang-tidy llvm libclang-rt-14-dev gcovr shellcheck valgrind
