@@ -27,7 +27,9 @@ enum st_lane_state {
     ST_LANE_OUT,     /* not in a lane: new, or done */
     ST_LANE_WAITING, /* in its lane's queue, or behind its key's retry */
     ST_LANE_RUNNING, /* handed out */
-    ST_LANE_DELAYED  /* to be handed out again when it is due */
+    ST_LANE_DELAYED, /* to be handed out again when it is due */
+    ST_LANE_HELD,    /* its handler is done with it, its outcome is still open */
+    ST_LANE_HALTED   /* never handed out again */
 };
 
 /* Part of the object that waits. Zeroed: not in a lane. */
@@ -37,6 +39,7 @@ struct st_lane_entry {
     struct st_lane_key *key; /* whose order it waits for or holds up, or NULL */
     uint64_t hash;
     uint64_t due_ns; /* DELAYED */
+    uint64_t turn;   /* private: when it was put */
     uint32_t bytes;  /* for the bounds and the size of runs; set before put */
     uint32_t heap;   /* private: place among the delayed ones */
     enum st_lane_state state;
@@ -50,6 +53,9 @@ struct st_lane {
     struct st_lane_shard *shard;
     TAILQ_ENTRY(st_lane) link; /* in the group's line, while in_line */
     struct st_lane_entries queue;
+    struct st_lane_entries
+        ready; /* before the queue: retries that are due, and what they held up */
+    struct st_lane_entries halted;
     struct st_lane_keys keys; /* those held up by a retry */
     uint32_t running;         /* handed out and not back */
     bool in_line;
@@ -70,6 +76,7 @@ struct st_lane_shard {
     uint32_t entries; /* put and not done */
     uint64_t bytes;   /* theirs */
     uint32_t running;
+    uint64_t turn;          /* of the next entry */
     struct st_lane lanes[]; /* group->lanes */
 };
 
@@ -102,29 +109,26 @@ struct st_lane_entry *st_lane_take(struct st_lane_group *g);
 unsigned st_lane_take_run(struct st_lane_group *g, struct st_lane_entry **out, unsigned most,
                           uint64_t max_bytes);
 
-/* A running entry is over for good: its place is free, it is OUT. */
+/* A running or held entry is over for good: its place is free, it is OUT. */
 void st_lane_done(struct st_lane_entry *e);
 
-/* A running entry is to run again at due_ns (any clock; see st_lane_due). */
+/* A running or held entry is to run again at due_ns (any clock; see st_lane_due). */
 void st_lane_retry(struct st_lane_entry *e, uint64_t due_ns);
 
-/* A running entry stays where it is, with its key held up, but is never due by itself: its retries
- * are used up. st_lane_retry's opposite; ends by st_lane_done or st_lane_shard_drop. */
+/* A running or held entry stays where it is for ever, and with strict retries its key with it: its
+ * retries are used up. */
 void st_lane_halt(struct st_lane_entry *e);
 
-/* A running entry frees its lane as if it were done, but still counts in entries and bytes, until
- * st_lane_done: its handler has come back and the answer comes later (explicit ack, delivery of a
- * dead letter). With strict retries its key is held up if `hold_key`. */
+/* A running entry frees its lane, but still counts in entries and bytes: its handler has come back
+ * and its outcome comes later (explicit ack, delivery of a dead letter). hold_key: with strict
+ * retries its key waits for that. */
 void st_lane_detach(struct st_lane_entry *e, bool hold_key);
-
-/* Another object takes the place of an entry of any state but OUT; bytes and hash go along. */
-void st_lane_replace(struct st_lane_entry *e, struct st_lane_entry *by);
 
 /* Lets go what is due; returns when the next one will be, UINT64_MAX: none is delayed. */
 uint64_t st_lane_due(struct st_lane_group *g, uint64_t now_ns);
 
-/* The shard is lost: every entry that does not run leaves, OUT, oldest of each lane first, and fn
- * gets it, which may free it. Running ones stay until they are done. */
+/* The shard is lost: every entry that neither runs nor is held leaves, OUT, and fn gets it, which
+ * may free it. The others stay until they are done. */
 void st_lane_shard_drop(struct st_lane_shard *s, void (*fn)(void *arg, struct st_lane_entry *e),
                         void *arg);
 
