@@ -14,7 +14,7 @@ SUPPORT := tests/support
 STAGES := quick lint asan tsan coverage fuzz
 
 .DEFAULT_GOAL := build
-.PHONY: help deps build run test format bench soak docs install clean $(STAGES)
+.PHONY: help deps build run test format bench soak kills docs install clean $(STAGES)
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/\1\t\2/' \
@@ -56,6 +56,9 @@ bench: build ## measure beside reference servers (ARGS='--case http-get --rounds
 
 soak: build ## ten minutes of half load on a Python function, memory must stay flat (ARGS='--seconds 60')
 	@tests/bench/soak.py $(ARGS)
+
+kills: build ## kills Python workers under load 200 times, none may stay away (ARGS='--kills 50')
+	@tests/bench/kills.py $(ARGS)
 
 install: build ## into $(DESTDIR)$(PREFIX)
 	@DESTDIR="$(DESTDIR)" cmake --install build --prefix "$(PREFIX)"

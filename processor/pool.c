@@ -155,7 +155,7 @@ static void deliver_spawn(struct st_loop *loop, struct st_mail *mail)
         st_worker_failed(w, err.text);
         return;
     }
-    w->runtime->kind->spawn(w);
+    st_worker_spawn(w);
 }
 
 void st_pool_spawn(struct st_pool *pool)
@@ -572,7 +572,7 @@ static void deliver_abandon(struct st_loop *loop, struct st_mail *mail)
 {
     struct st_worker *w = ST_CONTAINER_OF(mail, struct st_worker, mail);
 
-    (void)loop;
+    st_loop_timer_cancel(loop, &w->retry);
     w->abandoned = true;
     w->runtime->kind->abandon(w);
 }

@@ -8,7 +8,14 @@
 #include "processor/processor.h"
 #include "processor/runtime.h"
 
-enum { RETRY_FIRST_MS = 100, RETRY_LAST_MS = 30000 };
+enum {
+    RETRY_FIRST_MS = 100, /* after the second failure in a row; after the first there is none */
+    RETRY_LAST_MS = 30000,
+    READY_FAILURES = 5, /* lives that were ready count no further: a second or so between two */
+    GOOD_LEAST_MS = 100,
+    GOOD_STARTS = 4,
+    WASTE_MS = 2000 /* so long may starts take that led to nothing before they are failures */
+};
 
 #define TO(state) (1u << ST_WORKER_##state)
 
@@ -81,9 +88,36 @@ bool st_worker_take_stop(struct st_worker *w)
     return true;
 }
 
+void st_worker_spawn(struct st_worker *w)
+{
+    w->spawned_ns = st_loop_now(w->loop);
+    w->ready_ns = 0;
+    w->runtime->kind->spawn(w);
+}
+
+/* So long must a worker be ready for its life to be a good one: several times what its start took,
+ * so that starts have a small part of its time at most. */
+static uint64_t good_life(const struct st_worker *w)
+{
+    uint64_t life = GOOD_STARTS * (w->ready_ns - w->spawned_ns);
+
+    return life > GOOD_LEAST_MS * ST_MSEC ? life : GOOD_LEAST_MS * ST_MSEC;
+}
+
+static void worker_proved(struct st_timer *t)
+{
+    struct st_worker *w = ST_CONTAINER_OF(t, struct st_worker, retry);
+
+    w->wasted_ns = 0;
+    pthread_mutex_lock(&w->pool->lock);
+    w->failures = 0;
+    pthread_mutex_unlock(&w->pool->lock);
+}
+
 void st_worker_ready(struct st_worker *w, uint32_t credits)
 {
     struct st_pool *pool = w->pool;
+    bool on_trial;
 
     ST_CHECK(w, ST_WORKER_MAGIC);
     pthread_mutex_lock(&pool->lock);
@@ -91,11 +125,15 @@ void st_worker_ready(struct st_worker *w, uint32_t credits)
         w->was_ready = true;
         pool->readied++;
     }
-    if (w->runtime->kind->restart == NULL)
-        w->failures = 0;
+    w->ready_ns = st_loop_now(w->loop);
+    on_trial = w->failures > 0 || w->wasted_ns > 0;
     pthread_mutex_unlock(&pool->lock);
     if (w->is_inline)
         pool->inline_workers[w->loop->index] = w;
+    if (on_trial) {
+        st_timer_init(&w->retry, worker_proved);
+        st_loop_timer_arm(w->loop, &w->retry, good_life(w));
+    }
     st_worker_credit(w, credits);
     st_processor_notify(pool->processor);
 }
@@ -111,7 +149,7 @@ static void worker_retry(struct st_timer *t)
         st_worker_set_state(w, ST_WORKER_STARTING);
     pthread_mutex_unlock(&w->pool->lock);
     if (wanted)
-        w->runtime->kind->spawn(w);
+        st_worker_spawn(w);
 }
 
 /* Arms the next start; the state is RESTARTING. Returns the delay. On w->loop. */
@@ -119,27 +157,52 @@ static uint64_t retry_later(struct st_worker *w)
 {
     uint64_t ms = RETRY_FIRST_MS;
 
-    for (unsigned i = 1; i < w->failures && ms < RETRY_LAST_MS; i++)
+    for (unsigned i = 2; i < w->failures && ms < RETRY_LAST_MS; i++)
         ms *= 2;
     ms = ms < RETRY_LAST_MS ? ms : RETRY_LAST_MS;
-    ms = w->failures == 0 ? 0 : ms / 2 + st_rand_below(&w->loop->rand, ms);
+    ms = w->failures < 2 ? 0 : ms / 2 + st_rand_below(&w->loop->rand, ms);
     st_timer_init(&w->retry, worker_retry);
     st_loop_timer_arm(w->loop, &w->retry, ms * ST_MSEC);
     return ms;
 }
 
+/* What the life that ends counts for. One that was killed from outside does not speak against the
+ * worker, nor does a crash now and then, but who is out of memory is killed too, at every start: so
+ * much time may be lost by them, and what is above it are failures. Under the lock. */
+static void judge_life(struct st_worker *w, enum st_worker_loss loss)
+{
+    bool was_ready = w->ready_ns != 0;
+    uint64_t now = st_loop_now(w->loop);
+
+    if (loss == ST_LOST_START) {
+        w->failures++;
+        return;
+    }
+    if (loss == ST_LOST_RECYCLED || (was_ready && now - w->ready_ns >= good_life(w))) {
+        w->failures = 0;
+        w->wasted_ns = 0;
+        return;
+    }
+    w->wasted_ns += (was_ready ? w->ready_ns : now) - w->spawned_ns;
+    if (w->wasted_ns > WASTE_MS * ST_MSEC)
+        w->failures++;
+    if (was_ready && w->failures > READY_FAILURES)
+        w->failures = READY_FAILURES;
+}
+
 /* It is no more, for this reason. False: it drains, and has stopped by this. On w->loop. */
-static bool worker_out(struct st_worker *w, enum st_worker_loss loss, bool served, const char *text)
+static bool worker_out(struct st_worker *w, enum st_worker_loss loss, const char *text)
 {
     struct st_pool *pool = w->pool;
     bool wanted;
 
+    st_loop_timer_cancel(w->loop, &w->retry);
     pthread_mutex_lock(&pool->lock);
     wanted = w->state != ST_WORKER_DRAINING;
     if (wanted) {
         st_worker_set_state(w, ST_WORKER_RESTARTING);
         w->restarts += loss != ST_LOST_START;
-        w->failures = served ? 0 : w->failures + 1;
+        judge_life(w, loss);
     }
     w->credits = 0;
     w->restart_called = false;
@@ -159,7 +222,7 @@ void st_worker_failed(struct st_worker *w, const char *text)
         st_processor_start_failed(w->pool->processor, text);
         return;
     }
-    if (!worker_out(w, ST_LOST_START, false, text))
+    if (!worker_out(w, ST_LOST_START, text))
         return;
     ms = retry_later(w);
     ST_LOG(ST_LOG_ERROR, "processor.worker", "A worker did not start; it is tried again",
@@ -167,12 +230,16 @@ void st_worker_failed(struct st_worker *w, const char *text)
            ST_KV_STR("error", text), ST_KV_UINT("retry_ms", ms));
 }
 
-void st_worker_lost(struct st_worker *w, enum st_worker_loss loss, bool served, const char *text)
+void st_worker_lost(struct st_worker *w, enum st_worker_loss loss, const char *text)
 {
     enum st_log_level level = loss == ST_LOST_RECYCLED ? ST_LOG_INFO : ST_LOG_ERROR;
     uint64_t ms;
 
-    if (!worker_out(w, loss, served, text))
+    if (w->ready_ns == 0 && st_processor_phase(w->pool->processor) == ST_PHASE_STARTING) {
+        st_processor_start_failed(w->pool->processor, text);
+        return;
+    }
+    if (!worker_out(w, loss, text))
         return;
     ms = retry_later(w);
     ST_LOG(level, "processor.worker", "A worker has ended and is started again",

@@ -62,15 +62,17 @@ struct st_worker {
     bool feed_posted;    /* feed_mail is on its way */
     bool restart_called; /* the runtime's restart(), until it is lost */
     unsigned restarts;   /* so far; failed starts are not among them */
-    unsigned failures;   /* failed starts, and lives without a good event, in a row */
+    unsigned failures;   /* in a row: failed starts, and lives that were too short to be good */
     char last_error[ST_WORKER_ERROR_MAX]; /* why it did not start, or was lost; "": never */
 
     struct st_mail mail;      /* spawn, abandon: to w->loop */
     struct st_mail stop_mail; /* the other two may be on their way */
     struct st_mail feed_mail; /* a batch is due: to w->loop */
-    struct st_timer retry;    /* w->loop: next try after a failed start */
-    atomic_int pid;           /* of its process, for people; 0: it has none */
-    void *impl;               /* the runtime's own */
+    struct st_timer retry;    /* w->loop: the next start; or, when ready, the end of its trial */
+    uint64_t spawned_ns, ready_ns; /* w->loop, of this life; 0: not ready yet */
+    uint64_t wasted_ns;            /* w->loop: by starts of lives that were not good, in a row */
+    atomic_int pid;                /* of its process, for people; 0: it has none */
+    void *impl;                    /* the runtime's own */
     struct {
         st_metric duration_sum, duration_count;
     } metrics;
@@ -90,16 +92,20 @@ bool st_worker_take_stop(struct st_worker *w);
 
 const char *st_worker_state_name(enum st_worker_state state);
 
+/* Starts it, for the first time or again; its state is STARTING. On w->loop. */
+void st_worker_spawn(struct st_worker *w);
+
 /* By runtimes, on w->loop. The worker may take events from now on, against the credits granted. */
 void st_worker_ready(struct st_worker *w, uint32_t credits);
 
 /* It could not start; text says why. At the processor's start this ends it; later it is retried. */
 void st_worker_failed(struct st_worker *w, const char *text);
 
-/* It was ready and has ended; none of its events is left with it (each was given to
- * st_worker_event_done or st_worker_retreat). It is started again: at once when it had served an
- * event since its start, with growing delays otherwise. */
-void st_worker_lost(struct st_worker *w, enum st_worker_loss loss, bool served, const char *text);
+/* It was ready, or was killed from outside while it started, and has ended; none of its events is
+ * left with it (each was given to st_worker_event_done or st_worker_retreat). It is started again:
+ * at once, unless lives that are long beside their starts have been missing for a while; then with
+ * growing delays. */
+void st_worker_lost(struct st_worker *w, enum st_worker_loss loss, const char *text);
 
 const char *st_worker_loss_name(enum st_worker_loss loss);
 

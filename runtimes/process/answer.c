@@ -67,7 +67,6 @@ void st_answer_result(struct st_process_worker *pw, const struct st_wire_view *v
     owns = f->owns;
     st_flight_leave(pw, f);
     pw->held--;
-    pw->served = true;
     if (st_likely(owns)) {
         take_result(pw, view, ev);
         st_event_claim_done(ev);

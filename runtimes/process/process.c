@@ -104,7 +104,7 @@ static void lose(struct st_process_worker *pw, const char *how)
     struct st_worker *w = pw->w;
     struct st_flight_list back;
     enum st_worker_loss loss = pw->loss;
-    bool served = pw->served, was_ready = pw->was_ready;
+    bool failed = !pw->was_ready && !pw->killed;
     char text[sizeof pw->failure + 128];
 
     tell_end(pw, how, text, sizeof text);
@@ -113,10 +113,10 @@ static void lose(struct st_process_worker *pw, const char *how)
     w->impl = NULL;
     if (pw->stopping)
         st_worker_stopped(w);
-    else if (!was_ready)
+    else if (failed)
         st_worker_failed(w, text);
     else
-        st_worker_lost(w, loss, served, text);
+        st_worker_lost(w, loss, text);
     st_flight_return(pw, &back);
     dispose(pw);
 }
@@ -133,7 +133,8 @@ static void on_exit_event(evutil_socket_t fd ST_UNUSED, short what ST_UNUSED, vo
         st_channel_read(pw->channel);
     st_output_close(&pw->out);
     st_output_close(&pw->err);
-    st_process_reap(&pw->process, how, sizeof how);
+    pw->killed = st_process_reap(&pw->process, how, sizeof how) == SIGKILL &&
+                 pw->reason[0] == '\0' && pw->failure[0] == '\0';
     atomic_store_explicit(&pw->w->pid, 0, memory_order_relaxed);
     if (pw->loss == ST_LOST_CRASH && strcmp(how, "exited with status 0") == 0)
         pw->loss = ST_LOST_EXIT;

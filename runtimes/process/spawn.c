@@ -279,9 +279,9 @@ static void describe(const siginfo_t *info, char *how, size_t n)
         snprintf(how, n, "was killed by signal %d", info->si_status);
 }
 
-void st_process_reap(struct st_process *p, char *how, size_t n)
+int st_process_reap(struct st_process *p, char *how, size_t n)
 {
-    siginfo_t info;
+    siginfo_t info = {.si_code = CLD_EXITED};
     int rc;
 
     /* Before it is collected: until then no other group can have its number. */
@@ -295,6 +295,7 @@ void st_process_reap(struct st_process *p, char *how, size_t n)
         snprintf(how, n, "ended, but how is not known: %s", strerror(errno));
     close(p->pidfd);
     *p = (struct st_process){.pid = 0, .pidfd = -1};
+    return info.si_code != CLD_EXITED ? info.si_status : 0;
 }
 
 uint64_t st_process_memory(pid_t pid)

@@ -55,8 +55,9 @@ int st_spawn_now(const struct st_spawn_options *opt, struct st_process *out,
 void st_process_signal(const struct st_process *p, int signal);
 
 /* It has ended (pidfd is readable): collects it, ends what is left of its group, closes pidfd.
- * Writes how it ended: "exited with status 3", "was killed by signal 9 (SIGKILL)". */
-void st_process_reap(struct st_process *p, char *how, size_t n);
+ * Writes how it ended: "exited with status 3", "was killed by signal 9 (SIGKILL)".
+ * Returns the signal, 0 where there was none. */
+int st_process_reap(struct st_process *p, char *how, size_t n);
 
 /* Resident bytes of the process, or 0. */
 uint64_t st_process_memory(pid_t pid);

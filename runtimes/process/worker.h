@@ -46,7 +46,8 @@ struct st_process_worker {
     struct st_process_runtime *rt;
     struct st_loop *loop;
     enum st_process_stage stage;
-    bool said_hello, was_ready, stopping, served;
+    bool said_hello, was_ready, stopping;
+    bool killed;   /* by SIGKILL, and not by us */
     bool hung_up;  /* it closed its control socket */
     bool retiring; /* takes nothing new, and ends when it has nothing any more */
     enum st_worker_loss loss;

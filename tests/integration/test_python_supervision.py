@@ -2,6 +2,7 @@
 processor, and each request gets one answer."""
 
 import os
+import random
 import signal
 import threading
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from http_raw import Closed, build_request
+from kill_load import HANDLER, KillLoad, children
 from stator_proc import SANITIZER, Stator, patience, wait_until
 
 RESTARTS = "stator_worker_restarts_total"
@@ -80,17 +82,6 @@ SLOW = """
 """
 
 
-def children(pid: int) -> list[int]:
-    """Processes whose parent it is."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        try:
-            found += map(int, (task / "children").read_text().split())
-        except OSError:
-            pass
-    return found
-
-
 def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -139,28 +130,23 @@ class Clients(threading.Thread):
 @pytest.mark.parametrize("worker, depth", [("native", 1), ("native", 4), ("portable", 1)],
                          indirect=["worker"])
 def test_kill_9_under_load(python, depth):
-    """Each request gets one answer; only those that a killed worker had begun are lost."""
-    s = python(SLOW, workers=4)
-    clients = [Clients(s, depth=depth) for _ in range(8)]
-    for c in clients:
-        c.start()
-    for n in range(KILLS):
-        victims = wait_until(lambda: children(s.pid))
-        os.kill(victims[n % len(victims)], signal.SIGKILL)
-        time.sleep(0.03)
-    for c in clients:
-        c.finish()
-        assert c.error is None, c.error
-        assert set(c.answers) <= {200, 500}
-        assert sum(c.answers.values()) == c.sent
-    # Those that were starting count as well.
-    assert s.metric(RESTARTS) == s.metric(RESTARTS, reason="crash") + s.metric(
-        RESTARTS, reason="start") > KILLS // 2
-    failed = sum(c.answers[500] for c in clients)
-    assert failed <= KILLS and sum(c.answers[200] for c in clients) > KILLS
-    for text in (text for c in clients for text in c.texts):
-        assert text == (b"The worker process was killed by signal 9 (SIGKILL) (while it handled "
-                        b"this event)")
+    """Each request gets one answer; only those that a killed worker had begun are lost. All workers
+    serve again soon, also after those that were killed while they started."""
+    s = python(HANDLER, workers=4)
+    load = KillLoad(s, 4, depth=depth)
+    load.load_until_whole()
+    for _ in range(KILLS // 2):
+        load.kill_one()
+        load.load(random.uniform(0.02, 0.1))
+        load.kill_one()
+        load.load_until_whole()
+    took = sorted(kill.back for kill in load.kills[1::2])
+    assert took[len(took) // 2] < patience(1), took
+    load.finish()
+    assert load.answers[500] <= len(load.kills) == KILLS
+    assert load.answers[200] > KILLS
+    s.wait_metric(KILLS, RESTARTS)
+    assert s.metric(RESTARTS, reason="crash") == KILLS
     s.wait_metric(4, "stator_workers", state="idle")
     assert s.get().status == 200
     assert s.ready() == s.live() == 200
