@@ -1,5 +1,8 @@
 #include "processor/event.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "processor/core/log.h"
 #include "processor/core/loop.h"
 #include "processor/deferred.h"
@@ -118,14 +121,14 @@ static bool event_leave(struct st_event *ev)
     return !begun;
 }
 
-/* Nothing holds the event any more. */
-static void event_unheld(struct st_event *ev)
+/* Nothing holds the event any more; text is of the first hold that failed. */
+static void event_unheld(struct st_event *ev, const char *text)
 {
     struct st_result error = {.outcome = ST_OUTCOME_ERROR};
 
     /* ev->result may still be the worker's. */
     if (ev->hold_error != ST_OK) {
-        error.body = st_slice_of(st_err_name(ev->hold_error));
+        error.body = st_slice_of(text);
         event_leave(ev);
         st_event_finish(ev, &error);
         return;
@@ -136,15 +139,32 @@ static void event_unheld(struct st_event *ev)
         st_event_finish(ev, &ev->result);
 }
 
-void st_event_unhold(struct st_event *ev, int status)
+void st_event_unhold_as(struct st_event *ev, int status, const char *text)
 {
+    char *kept = NULL;
+
     ST_ASSERT(ev->holds > 0);
     ev->holds--;
-    if (ev->hold_error == ST_OK)
+    if (ev->hold_error == ST_OK && status != ST_OK) {
         ev->hold_error = status;
-    if (ev->holds == 0 && !ev->answered)
-        event_unheld(ev);
+        if (ev->holds > 0) {
+            ev->hold_text = strdup(text);
+            ST_ASSERT(ev->hold_text != NULL);
+        }
+    }
+    if (ev->holds == 0) {
+        kept = ev->hold_text;
+        ev->hold_text = NULL;
+        if (!ev->answered)
+            event_unheld(ev, kept != NULL ? kept : text);
+        free(kept);
+    }
     st_event_unref(ev);
+}
+
+void st_event_unhold(struct st_event *ev, int status)
+{
+    st_event_unhold_as(ev, status, st_err_name(status));
 }
 
 void st_event_complete(struct st_event *ev)

@@ -100,6 +100,7 @@ struct st_event {
     bool watched;                /* [home] answered, but its worker is still watched */
     int hold_error;              /* [home] of the first hold that failed */
     uint32_t holds;              /* [home] */
+    char *hold_text;             /* [home] what it said, while others hold; or NULL */
     _Atomic uint32_t token;      /* processor/deferred.c only; 0: never deferred */
     struct st_mail mail;         /* for the one hand-over between loops that is under way */
     struct st_timer timer;       /* [home] end of the wait for a worker, then eventTimeout */
@@ -167,6 +168,9 @@ void st_event_hold(struct st_event *ev);
 /* Ends a hold; status is 0 or a negative enum st_err that turns the result into an error. The last
  * one finishes the event if its result is there or a hold has failed. */
 void st_event_unhold(struct st_event *ev, int status);
+
+/* The same; where status is an error, the result has this text (copied), not the status's name. */
+void st_event_unhold_as(struct st_event *ev, int status, const char *text);
 
 /* The result in ev->result is final. Home loop; takes one reference of the caller (the worker's or
  * token's). Late results are counted and dropped; otherwise the event is finished as soon as

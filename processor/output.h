@@ -2,8 +2,8 @@
  * interface, beside trigger.h and runtime.h: a kind is one constant struct, named in registry.c.
  *
  * Life: init (main thread) - open (each loop's thread, before triggers open) - sends - close (each
- * loop's thread, after every trigger has drained: what is under way is confirmed or fails by then)
- * - destroy (main thread).
+ * loop's thread, after every trigger has drained: what events wait for is confirmed or has failed
+ * by then, or the time for draining is over) - destroy (main thread).
  *
  * An emit of an event is a hold of it (st_event_hold): its answer, and so the acknowledgement of
  * its source, leaves only after the output has confirmed every one of them. A failed emit makes the
@@ -34,10 +34,11 @@ struct st_message {
     bool is_tombstone; /* no value at all, which Kafka tells from an empty one */
 };
 
-/* Part of the sender's object; lives until done is called. */
+/* Part of the sender's object; lives until done is called, or its loop has closed the output. */
 struct st_send {
     /* On the loop that sent, once, in a later pass: 0, the output has confirmed it; or a negative
-     * enum st_err, and text (valid during the call) says why. */
+     * enum st_err, and text (valid during the call) says why. Never after the loop has closed the
+     * output, which triggers do earlier in the same pass: what is under way then is given up. */
     void (*done)(struct st_send *send, int status, const char *text);
     struct st_output *output;
     void *kind; /* the output's own while it is under way */
@@ -49,18 +50,25 @@ struct st_output_kind {
     size_t options_size;
     size_t obj_size; /* of the kind's struct, which begins with struct st_output */
 
+    /* Main thread, while configuration is read: what the tables can't say, and `stator check`
+     * should tell. On a fault err has what is wrong, *member where ("sasl.user"; static text). May
+     * be NULL. */
+    int (*check)(const void *options, const char **member, struct st_error *err);
+
     /* Main thread; o->name and o->options are set. Checks what the tables can't; connects to
      * nothing. */
     int (*init)(struct st_output *o, struct st_error *err);
     int (*open)(struct st_output *o, struct st_loop *loop, struct st_error *err);
 
-    /* On a loop that opened it: takes the message over and ends in send->done; or a negative code
+    /* On a loop that opened it: takes the message over and ends in st_send_done; or a negative code
      * at once: ST_ERR_LIMIT, too much is under way (or the message is too large), ST_ERR_INVALID,
      * ST_ERR_NOMEM; err says it for people. */
     int (*send)(struct st_output *o, struct st_loop *loop, const struct st_message *m,
                 struct st_send *send, struct st_error *err);
 
+    /* Forgets what this loop has sent. */
     void (*close)(struct st_output *o, struct st_loop *loop);
+    /* Main thread, after all loops closed it, or without that when the start failed. */
     void (*destroy)(struct st_output *o);
 };
 
@@ -70,10 +78,21 @@ struct st_output {
     const char *name;
     const void *options; /* filled by the kind's table */
     struct st_processor *processor;
+    struct st_output_loop *loops; /* one a loop, by index; processor/output.c only */
+    _Atomic uint64_t copied;      /* bytes that travel to the loops of their events */
     struct {
         st_metric ok, failed; /* stator_emits_total by result */
     } metrics;
 };
+
+/* Makes one for each configured output, into p->outputs, and unmakes them. Main thread. */
+int st_outputs_make(struct st_processor *p, struct st_error *err) ST_MUST_CHECK;
+void st_outputs_free(struct st_processor *p);
+
+/* All of them, on the loop. */
+int st_outputs_open(struct st_processor *p, struct st_loop *loop,
+                    struct st_error *err) ST_MUST_CHECK;
+void st_outputs_close(struct st_processor *p, struct st_loop *loop);
 
 /* By name; NULL: there is none. Any thread once the processor has started. */
 struct st_output *st_output_find(struct st_processor *p, struct st_slice name);
@@ -82,9 +101,14 @@ struct st_output *st_output_find(struct st_processor *p, struct st_slice name);
 int st_output_send(struct st_output *o, struct st_loop *loop, const struct st_message *m,
                    struct st_send *send, struct st_error *err) ST_MUST_CHECK;
 
-/* For an event: holds it until the message is confirmed. The event's home loop, before it is
- * answered. A negative code: nothing is held, and the caller fails the event or tells its handler.
- */
+/* How a kind ends a send; on the loop that sent. */
+void st_send_done(struct st_send *send, struct st_loop *loop, int status, const char *text);
+
+/* For an event, of its handler: holds it until the message is confirmed. From the home loop, or
+ * from any thread while the handler runs: then the message is copied and travels before the result
+ * that the same thread sends later. A negative code: nothing is held, and the caller fails the
+ * event or tells its handler; what goes wrong on the way fails the event. ST_ERR_CLOSED: the event
+ * was answered already; ST_ERR_LIMIT also when too much is on its way. */
 int st_output_emit(struct st_output *o, struct st_event *ev, const struct st_message *m,
                    struct st_error *err) ST_MUST_CHECK;
 

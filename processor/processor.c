@@ -16,6 +16,7 @@
 #include "processor/core/log.h"
 #include "processor/core/metrics.h"
 #include "processor/labels.h"
+#include "processor/output.h"
 #include "processor/pool.h"
 #include "processor/processor_int.h"
 #include "processor/runtime.h"
@@ -70,6 +71,7 @@ static void run_close(struct st_loop_task *task)
     for (unsigned i = 0; i < task->p->trigger_count; i++)
         if (task->p->triggers[i]->kind->close != NULL)
             task->p->triggers[i]->kind->close(task->p->triggers[i], task->loop);
+    st_outputs_close(task->p, task->loop);
 }
 
 static void all_done(void *arg)
@@ -196,6 +198,8 @@ static void step_drain(struct st_processor *p)
 static void run_open(struct st_loop_task *task)
 {
     task->error.code = ST_OK;
+    if (st_outputs_open(task->p, task->loop, &task->error) != ST_OK)
+        return;
     for (unsigned i = 0; i < task->p->trigger_count && task->error.code == ST_OK; i++) {
         struct st_trigger *t = task->p->triggers[i];
         if (t->kind->open != NULL && t->kind->open(t, task->loop, &task->error) != ST_OK &&

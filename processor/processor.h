@@ -17,6 +17,7 @@ struct st_admin;
 struct st_deferred_table;
 struct st_loop_task;
 struct st_metric_push;
+struct st_output;
 struct st_pool;
 struct st_runtime;
 struct st_trigger;
@@ -50,6 +51,8 @@ struct st_processor {
     unsigned pool_count;
     struct st_trigger **triggers;
     unsigned trigger_count;
+    struct st_output **outputs;
+    unsigned output_count;
     struct st_admin *admin;
     struct st_metric_push *push; /* NULL: nobody gets pushes */
     struct st_deferred_table *deferred;

@@ -13,6 +13,7 @@
 #include "processor/core/process.h"
 #include "processor/deferred.h"
 #include "processor/labels.h"
+#include "processor/output.h"
 #include "processor/pool.h"
 #include "processor/processor_int.h"
 #include "processor/runtime.h"
@@ -403,8 +404,8 @@ int st_processor_build(struct st_processor *p, struct st_error *err)
         (code = st_processor_watch_signals(p, err)) != ST_OK)
         return code;
     register_own(p);
-    if ((code = make_runtime(p, err)) != ST_OK || (code = make_pools(p, err)) != ST_OK ||
-        (code = make_triggers(p, err)) != ST_OK)
+    if ((code = st_outputs_make(p, err)) != ST_OK || (code = make_runtime(p, err)) != ST_OK ||
+        (code = make_pools(p, err)) != ST_OK || (code = make_triggers(p, err)) != ST_OK)
         return code;
     if ((code = st_admin_open(&p->admin, p, err)) != ST_OK ||
         (code = st_metric_push_open(&p->push, p, err)) != ST_OK)
@@ -479,6 +480,7 @@ void st_processor_dismantle(struct st_processor *p)
     if (has_strays(p))
         st_processor_give_up(p);
     free_triggers(p);
+    st_outputs_free(p);
     if (p->runtime != NULL && p->runtime->kind->unload != NULL)
         p->runtime->kind->unload(p->runtime);
     for (unsigned i = 0; i < p->pool_count; i++)

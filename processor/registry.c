@@ -9,6 +9,7 @@
 #include "triggers/cron/cron_command.h"
 #include "triggers/cron/cron_trigger.h"
 #include "triggers/http/http_trigger.h"
+#include "triggers/kafka/kafka_output.h"
 
 const struct st_trigger_kind *const st_trigger_kinds[] = {
     &st_trigger_http_kind,
@@ -24,6 +25,11 @@ const struct st_runtime_kind *const st_runtime_kinds[] = {
 
 const struct st_runtime_kind *const st_isolated_runtime_kinds[] = {
     &st_runtime_native_process_kind,
+    NULL,
+};
+
+const struct st_output_kind *const st_output_kinds[] = {
+    &st_output_kafka_kind,
     NULL,
 };
 

@@ -2,11 +2,13 @@
 #include <stdio.h>
 
 #include "processor/admin/admin_int.h"
+#include "processor/config/output_table.h"
 #include "processor/core/alloc.h"
 #include "processor/core/clock.h"
 #include "processor/core/log.h"
 #include "processor/core/metrics.h"
 #include "processor/net/net.h"
+#include "processor/output.h"
 #include "processor/pool.h"
 #include "processor/processor.h"
 #include "processor/runtime.h"
@@ -200,6 +202,24 @@ static json_t *show_slots(const struct st_processor *p)
     return out;
 }
 
+/* Each with its configuration, but for what is secret. */
+static json_t *show_outputs(const struct st_processor *p)
+{
+    json_t *out = json_object();
+
+    for (unsigned i = 0; i < p->output_count; i++) {
+        const struct st_output *o = p->outputs[i];
+        json_t *shown = st_output_show(&p->config->function.outputs[i]);
+
+        json_object_set_new(shown, "emits",
+                            json_pack("{s:I, s:I}", "success",
+                                      (json_int_t)st_metric_value(o->metrics.ok), "failure",
+                                      (json_int_t)st_metric_value(o->metrics.failed)));
+        json_object_set_new(out, o->name, shown);
+    }
+    return out;
+}
+
 static json_t *judge(struct st_processor *p, json_t *reasons)
 {
     char reason[256];
@@ -223,12 +243,12 @@ void st_admin_status(struct admin_exchange *ax)
 
     st_admin_answer_json(
         ax, 200,
-        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:b, s:o, s:f, s:o, s:o, s:o, s:{s:I, s:I}}",
-                  "version", STATOR_VERSION, "commit", STATOR_COMMIT, "function", f->name,
-                  "runtime", f->runtime->name, "instance", p->instance, "phase",
-                  phase_name(st_processor_phase(p)), "ready", ready, "degraded", (int)degraded,
-                  "reasons", reasons, "uptimeSeconds",
-                  (double)(st_clock_mono() - p->started_ns) / (double)ST_SEC, "pools", pools,
-                  "loops", show_loops(p), "slots", show_slots(p), "bodyMemory", "used",
-                  (json_int_t)body_bytes, "limit", (json_int_t)p->bodies.limit));
+        json_pack(
+            "{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:b, s:o, s:f, s:o, s:o, s:o, s:o, s:{s:I, s:I}}",
+            "version", STATOR_VERSION, "commit", STATOR_COMMIT, "function", f->name, "runtime",
+            f->runtime->name, "instance", p->instance, "phase", phase_name(st_processor_phase(p)),
+            "ready", ready, "degraded", (int)degraded, "reasons", reasons, "uptimeSeconds",
+            (double)(st_clock_mono() - p->started_ns) / (double)ST_SEC, "pools", pools, "loops",
+            show_loops(p), "slots", show_slots(p), "outputs", show_outputs(p), "bodyMemory", "used",
+            (json_int_t)body_bytes, "limit", (json_int_t)p->bodies.limit));
 }

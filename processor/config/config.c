@@ -7,8 +7,8 @@
 
 static const struct st_config_env *real_env(struct st_config_env *env)
 {
-    *env = (struct st_config_env){st_trigger_kinds, st_runtime_kinds, "", stderr,
-                                  st_isolated_runtime_kinds};
+    *env = (struct st_config_env){st_trigger_kinds, st_runtime_kinds,          "",
+                                  stderr,           st_isolated_runtime_kinds, st_output_kinds};
     return env;
 }
 

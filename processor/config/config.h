@@ -9,6 +9,7 @@
 #include "processor/core/err.h"
 #include "processor/core/log.h"
 
+struct st_output_kind;
 struct st_runtime_kind;
 struct st_trigger_kind;
 
@@ -35,6 +36,13 @@ struct st_trigger_config {
     const char *url;       /* "": the kind's default */
     void *attributes;      /* the kind's struct, filled by its table; never NULL */
     unsigned line, column; /* in the file; 0: not from a file */
+};
+
+/* One of spec.stator.outputs. */
+struct st_output_config {
+    const char *name;
+    const struct st_output_kind *kind;
+    void *options; /* the kind's struct, filled by its table */
 };
 
 enum st_pin { ST_PIN_AUTO, ST_PIN_NEVER, ST_PIN_ALWAYS };
@@ -73,6 +81,8 @@ struct st_function_config {
     struct st_own_config own;
     struct st_trigger_config *triggers;
     size_t trigger_count;
+    struct st_output_config *outputs;
+    size_t output_count;
     int disable_default_http; /* -1: not given, the platform decides */
 };
 

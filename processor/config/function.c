@@ -4,7 +4,8 @@
 #include <string.h>
 
 #include "processor/config/function_table.h"
-#include "processor/config/names.h"
+#include "processor/config/kinds.h"
+#include "processor/config/output_table.h"
 #include "processor/config/reader.h"
 #include "processor/config/schema.h"
 #include "processor/runtime.h"
@@ -52,39 +53,8 @@ static const char *const nuclio_triggers[] = {
 static const char *const nuclio_runtimes[] = {"python",     "golang", "nodejs", "java",
                                               "dotnetcore", "ruby",   "shell",  NULL};
 
-enum { MAX_KINDS = 32 };
-
-/* The names of one kind of plug-in that this build has. */
-struct choice {
-    const char *names[MAX_KINDS];
-    size_t count;
-    const char *const *known; /* to Nuclio */
-};
-
-static void unknown_kind(struct st_reader *r, const void *field, const char *path,
-                         struct st_slice wanted, const struct choice *choice)
-{
-    struct st_nearest nearest;
-    char list[256] = "";
-    size_t len = 0;
-    bool later = false;
-
-    st_nearest_init(&nearest, wanted);
-    for (size_t i = 0; i < choice->count && len < sizeof(list); i++) {
-        st_nearest_try(&nearest, choice->names[i]);
-        len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%s", i > 0 ? ", " : "",
-                                choice->names[i]);
-    }
-    for (const char *const *name = choice->known; *name != NULL; name++)
-        later |= st_slice_eq(st_slice_of(*name), wanted);
-    if (nearest.name == NULL && choice->count > 0)
-        nearest.name = choice->names[0];
-    st_reader_error(r, field, (struct st_node){.line = 1, .column = 1},
-                    "%s: found \"%.*s\"%s, expected one of %s, for example \"%s\"", path,
-                    (int)wanted.len, wanted.ptr,
-                    later ? ", which is not supported by this build yet" : "", list,
-                    nearest.name != NULL ? nearest.name : "");
-}
+/* Of a value that stands in no file. */
+static const struct st_node nowhere = {.line = 1, .column = 1};
 
 /* ---- triggers ---- */
 
@@ -159,7 +129,7 @@ static void check_trigger(struct st_reader *r, const struct st_raw_trigger *raw)
 static void finish_trigger(struct st_reader *r, struct st_raw_trigger *raw,
                            const struct st_config_env *env)
 {
-    struct choice choice = {.known = nuclio_triggers};
+    struct st_kind_choice choice = {.known = nuclio_triggers};
     struct trigger_path path;
     struct st_node place = {0};
     unsigned errors;
@@ -174,10 +144,12 @@ static void finish_trigger(struct st_reader *r, struct st_raw_trigger *raw,
         return; /* told as missing */
     raw->c.kind = st_trigger_kind_find(env->trigger_kinds, st_slice_of(raw->kind));
     if (raw->c.kind == NULL) {
-        for (; choice.count < MAX_KINDS && env->trigger_kinds[choice.count] != NULL; choice.count++)
+        for (; choice.count < ST_KINDS_MAX && env->trigger_kinds[choice.count] != NULL;
+             choice.count++)
             choice.names[choice.count] = env->trigger_kinds[choice.count]->name;
-        unknown_kind(r, &raw->kind, st_config_printf(r->mem, "spec.triggers.%s.kind", raw->key),
-                     st_slice_of(raw->kind), &choice);
+        st_kind_unknown(r, &raw->kind, nowhere,
+                        st_config_printf(r->mem, "spec.triggers.%s.kind", raw->key),
+                        st_slice_of(raw->kind), &choice);
         return;
     }
     errors = r->diag->errors;
@@ -242,7 +214,7 @@ static void finish_runtime(struct st_reader *r, struct st_raw_function *raw,
 {
     struct st_path spec = {.name = ST_SLICE("spec")};
     struct st_path path = {.up = &spec, .name = ST_SLICE("runtimeAttributes")};
-    struct choice choice = {.known = nuclio_runtimes};
+    struct st_kind_choice choice = {.known = nuclio_runtimes};
     const char *colon = strchr(raw->runtime, ':');
     struct st_slice name = st_slice_of(raw->runtime);
     const struct st_runtime_kind *kind = fallback;
@@ -256,9 +228,10 @@ static void finish_runtime(struct st_reader *r, struct st_raw_function *raw,
         kind = st_runtime_kind_find(env->runtime_kinds, name);
     raw->f.runtime = kind;
     if (kind == NULL) {
-        for (; choice.count < MAX_KINDS && env->runtime_kinds[choice.count] != NULL; choice.count++)
+        for (; choice.count < ST_KINDS_MAX && env->runtime_kinds[choice.count] != NULL;
+             choice.count++)
             choice.names[choice.count] = env->runtime_kinds[choice.count]->name;
-        unknown_kind(r, &raw->runtime, "spec.runtime", name, &choice);
+        st_kind_unknown(r, &raw->runtime, nowhere, "spec.runtime", name, &choice);
         return;
     }
     raw->f.runtime_attributes =
@@ -341,6 +314,7 @@ static void apply_rules(struct st_reader *r, struct st_raw_function *raw,
 {
     finish_runtime(r, raw, fallback, env);
     finish_triggers(r, raw, env);
+    st_outputs_read(r, &raw->f, raw->outputs, env->output_kinds);
     raw->f.project = project_of(raw);
     raw->f.disable_default_http =
         st_reader_was_set(r, &raw->disable_default_http, NULL) ? raw->disable_default_http : -1;

@@ -145,7 +145,11 @@ static const struct st_option own_table[] = {
          "Names of variables of the processor's environment that worker processes get beside the "
          "usual ones and spec.env; a * at the end stands for any rest.",
      .example = "[AWS_*, MODEL_DIR]"},
-    UNSUPPORTED("outputs"),
+    {.name = "outputs",
+     .type = ST_OPT_NODE,
+     .offset = offsetof(struct st_raw_function, outputs) - offsetof(struct st_raw_function, f.own),
+     .help = "Where the handler publishes to, by name; each has a kind and the options of it.",
+     .example = "{orders: {kind: kafka, brokers: [kafka:9092], topic: orders}}"},
     UNSUPPORTED("stateDir"),
     END};
 

@@ -30,6 +30,7 @@ struct st_raw_function {
     size_t log_sink_count;
     bool disable_default_http;
     bool no_masking;
+    struct st_node outputs;  /* each for its kind's table */
     struct st_node platform; /* embedded platform.yaml */
 };
 

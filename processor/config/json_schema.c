@@ -10,6 +10,7 @@
 #include "processor/config/schema.h"
 #include "processor/config/value.h"
 #include "processor/core/alloc.h"
+#include "processor/output.h"
 #include "processor/runtime.h"
 #include "processor/trigger.h"
 
@@ -227,6 +228,29 @@ static void add_triggers(json_t *item, const struct st_trigger_kind *const *kind
     json_object_set_new(property(item, "kind"), "enum", all);
 }
 
+/* Any name, each an object whose `kind` decides about the rest. */
+static json_t *outputs_schema(const struct st_output_kind *const *kinds)
+{
+    json_t *choices = json_array();
+
+    for (; kinds != NULL && *kinds != NULL; kinds++) {
+        json_t *item = table_schema((*kinds)->options), *required;
+
+        json_object_set_new(json_object_get(item, "properties"), "kind",
+                            json_pack("{s:s}", "const", (*kinds)->name));
+        required = json_object_get(item, "required");
+        if (required == NULL)
+            json_object_set_new(item, "required", required = json_array());
+        json_array_append_new(required, json_string("kind"));
+        json_array_append_new(choices, item);
+    }
+    if (json_array_size(choices) == 0) {
+        json_decref(choices);
+        return json_object();
+    }
+    return json_pack("{s:o}", "oneOf", choices);
+}
+
 /* A runtime's names, each perhaps with a version. */
 static json_t *runtime_pattern(const char *const *names)
 {
@@ -270,6 +294,8 @@ static json_t *function_schema(const struct st_config_env *env)
 
     add_triggers(json_object_get(triggers, "additionalProperties"), env->trigger_kinds);
     add_runtimes(spec, env->runtime_kinds);
+    json_object_set_new(property(property(spec, "stator"), "outputs"), "additionalProperties",
+                        outputs_schema(env->output_kinds));
     json_object_set_new(json_object_get(spec, "properties"), "triggers",
                         json_pack("{s:s}", "$ref", "#/$defs/triggers"));
     json_object_set_new(root, "$defs", json_pack("{s:o}", "triggers", triggers));

@@ -5,6 +5,7 @@
 
 #include "processor/config/schema.h"
 #include "processor/config/value.h"
+#include "processor/output.h"
 #include "processor/runtime.h"
 #include "processor/trigger.h"
 
@@ -117,6 +118,11 @@ char *st_markdown_reference(const struct st_config_env *env)
             section(out, "runtimeAttributes", (*kind)->attributes);
         else
             fputs("It has no `runtimeAttributes`.\n\n", out);
+    }
+    for (const struct st_output_kind *const *kind = env->output_kinds;
+         kind != NULL && *kind != NULL; kind++) {
+        fprintf(out, "## Output `%s`\n\n", (*kind)->name);
+        section(out, "spec.stator.outputs.NAME", (*kind)->options);
     }
     fputs("## platform.yaml\n\n", out);
     section(out, "", st_platform_table);

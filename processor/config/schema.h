@@ -18,6 +18,7 @@ struct st_config_env {
     FILE *out;                                           /* faults and warnings */
     const struct st_runtime_kind *const *isolated_kinds; /* for isolation: process, by name; NULL:
                                                           * there are none */
+    const struct st_output_kind *const *output_kinds;    /* NULL-terminated, or NULL: none */
 };
 
 /* As st_config_load. */

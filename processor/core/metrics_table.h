@@ -45,6 +45,8 @@
     X(BYTES, "stator_bytes_total", ST_COUNTER, 1, "Bytes from and to clients, by direction") \
     X(BODY_BYTES, "stator_body_memory_bytes", ST_GAUGE, 1, "Memory that request bodies hold now") \
     X(LOGS_DROPPED, "stator_logs_dropped_total", ST_COUNTER, 1, "Log records that found a full ring") \
+    X(EMITS, "stator_emits_total", ST_COUNTER, 1, \
+      "Messages for outputs, by output and result") \
     X(METRIC_PUSHES, "stator_metric_pushes_total", ST_COUNTER, 1, \
       "Pushes of these metrics to a gateway, by sink and result") \
     X(SLOT_INFO, "stator_slot_info", ST_GAUGE, 1, "1 for each slot, its binding in the labels") \

@@ -15,7 +15,8 @@ const char *__lsan_default_suppressions(void) /* NOLINT(bugprone-reserved-identi
 static void read_function(struct st_function_text *text)
 {
     const struct st_diag *diag = text->doc->diag;
-    struct st_config_env env = {kit_triggers, kit_runtimes, "", diag->out, kit_isolated};
+    struct st_config_env env = {kit_triggers, kit_runtimes, "",
+                                diag->out,    kit_isolated, kit_outputs};
     struct st_function_extras extras;
     struct st_function_config f;
 

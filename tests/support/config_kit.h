@@ -13,6 +13,7 @@
 #include "processor/config/option.h"
 #include "processor/config/schema.h"
 #include "processor/core/base.h"
+#include "processor/output.h"
 #include "processor/runtime.h"
 #include "processor/trigger.h"
 
@@ -113,6 +114,41 @@ static const struct st_runtime_kind kit_native_isolated = {.name = "native", .is
 static const struct st_runtime_kind *const kit_isolated[] = {&kit_native_isolated, NULL};
 static const struct st_runtime_kind *const kit_runtimes[] = {&kit_native, &kit_scripts, NULL};
 
+struct kit_sink {
+    const char *to, *secret;
+};
+
+static const struct st_option kit_sink_table[] = {
+    {.name = "to",
+     .type = ST_OPT_STRING,
+     .offset = offsetof(struct kit_sink, to),
+     .flags = ST_OPT_REQUIRED | ST_OPT_EXPAND,
+     .help = "Where to.",
+     .example = "a"},
+    {.name = "secret",
+     .type = ST_OPT_STRING,
+     .offset = offsetof(struct kit_sink, secret),
+     .value = "",
+     .flags = ST_OPT_EXPAND | ST_OPT_SECRET},
+    {.name = NULL},
+};
+
+static int kit_sink_check(const void *options, const char **member, struct st_error *err)
+{
+    const struct kit_sink *sink = options;
+
+    *member = "to";
+    if (strcmp(sink->to, "nowhere") != 0)
+        return ST_OK;
+    return st_error_set(err, ST_ERR_INVALID, "found \"nowhere\", expected a place");
+}
+
+static const struct st_output_kind kit_sinks = {.name = "sink",
+                                                .options = kit_sink_table,
+                                                .options_size = sizeof(struct kit_sink),
+                                                .check = kit_sink_check};
+static const struct st_output_kind *const kit_outputs[] = {&kit_sinks, NULL};
+
 /* ---- the folder ---- */
 
 static char kit_root[64];
@@ -167,7 +203,8 @@ static int ST_UNUSED kit_load(struct st_config *out, const struct st_config_args
 {
     size_t size;
     FILE *stream = open_memstream(told, &size);
-    struct st_config_env env = {kit_triggers, kit_runtimes, kit_root, stream, kit_isolated};
+    struct st_config_env env = {kit_triggers, kit_runtimes, kit_root,
+                                stream,       kit_isolated, kit_outputs};
     int rc;
 
     ST_ASSERT(stream != NULL);

@@ -241,7 +241,7 @@ static void test_cron_mode(void **state)
     static const struct st_trigger_kind cron = {.name = "cron"};
     static const struct st_trigger_kind *const kinds[] = {&kit_http, &cron, NULL};
     struct st_config_args args = {.config = "f.yaml"};
-    struct st_config_env env = {kinds, kit_runtimes, kit_root, NULL, NULL};
+    struct st_config_env env = {kinds, kit_runtimes, kit_root, NULL, NULL, NULL};
     struct st_config c;
     char *told;
     size_t size;

@@ -80,7 +80,8 @@ extern const struct st_option st_kafka_sasl_table[], st_kafka_tls_table[];
          .example = "/etc/nuclio/secrets"},                                                      \
     {                                                                                            \
         .name = "librdkafka", .type = ST_OPT_STRING_MAP,                                         \
-        .offset = ST_KAFKA_CLIENT_AT(at, librdkafka), .flags = ST_OPT_EXPAND | ST_OPT_SCALARS,   \
+        .offset = ST_KAFKA_CLIENT_AT(at, librdkafka),                                            \
+        .flags = ST_OPT_EXPAND | ST_OPT_SCALARS | ST_OPT_SECRET,                                 \
         .help = "Any property of librdkafka by its own name; it wins.",                          \
         .example = "{socket.keepalive.enable: true}"                                             \
     }

@@ -1,0 +1,313 @@
+#include "processor/output.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "processor/config/config.h"
+#include "processor/core/alloc.h"
+#include "processor/core/loop.h"
+#include "processor/core/slab.h"
+#include "processor/event.h"
+#include "processor/labels.h"
+#include "processor/processor.h"
+
+enum { IDLE_EMITS = 1024, TEXT_MAX = 512 };
+
+/* Bytes of one output that may travel between loops. */
+#define MAX_COPIED (64 * 1024 * 1024)
+
+/* A message of an event that its output has. */
+struct emit {
+    struct st_send send;
+    TAILQ_ENTRY(emit) link;
+    struct st_event *ev;
+};
+
+struct st_output_loop {
+    struct st_slab emits;
+    TAILQ_HEAD(, emit) open;
+    bool is_open;
+};
+
+/* A message on its way to the event's home loop; header array and bytes lie behind the struct. */
+struct travel {
+    struct st_mail mail;
+    struct st_output *output;
+    struct st_event *ev;
+    size_t size;
+    struct st_message m;
+};
+
+/* ---- life ---- */
+
+static void register_metrics(struct st_output *o)
+{
+    struct st_labels labels;
+
+    st_labels_own(&labels, o->processor, NULL);
+    st_labels_add(&labels, "output", o->name);
+    st_labels_add(&labels, "result", "success");
+    o->metrics.ok = st_metric_register(ST_METRIC_EMITS, labels.items);
+    labels.items[labels.count - 1].value = "failure";
+    o->metrics.failed = st_metric_register(ST_METRIC_EMITS, labels.items);
+}
+
+static int output_make(struct st_processor *p, const struct st_output_config *c,
+                       struct st_error *err)
+{
+    struct st_output *o = st_calloc(1, c->kind->obj_size);
+    struct st_error why = {.code = ST_OK};
+
+    o->magic = ST_OUTPUT_MAGIC;
+    o->kind = c->kind;
+    o->name = c->name;
+    o->options = c->options;
+    o->processor = p;
+    o->loops = st_calloc(p->loop_count, sizeof o->loops[0]);
+    for (unsigned i = 0; i < p->loop_count; i++) {
+        st_slab_init(&o->loops[i].emits, "emit", sizeof(struct emit), IDLE_EMITS);
+        TAILQ_INIT(&o->loops[i].open);
+    }
+    register_metrics(o);
+    p->outputs[p->output_count++] = o;
+    if (c->kind->init(o, &why) == ST_OK)
+        return ST_OK;
+    return st_error_set(err, why.code, "output %s: %s", o->name, why.text);
+}
+
+int st_outputs_make(struct st_processor *p, struct st_error *err)
+{
+    const struct st_function_config *f = &p->config->function;
+    int code = ST_OK;
+
+    p->outputs = st_calloc(f->output_count + 1, sizeof(struct st_output *));
+    for (size_t i = 0; i < f->output_count && code == ST_OK; i++)
+        code = output_make(p, &f->outputs[i], err);
+    return code;
+}
+
+/* What it had not confirmed when it was closed has failed. */
+static void give_up(struct st_output *o, struct st_output_loop *ol)
+{
+    struct emit *e;
+
+    while ((e = TAILQ_FIRST(&ol->open)) != NULL) {
+        char text[TEXT_MAX];
+
+        snprintf(text, sizeof text, "emit to %s failed: the processor ends", o->name);
+        TAILQ_REMOVE(&ol->open, e, link);
+        st_event_unhold_as(e->ev, ST_ERR_CLOSED, text);
+        st_slab_put(&ol->emits, e);
+    }
+}
+
+static void output_free(struct st_output *o)
+{
+    o->kind->destroy(o);
+    for (unsigned i = 0; i < o->processor->loop_count; i++) {
+        struct st_output_loop *ol = &o->loops[i];
+        struct emit *e;
+
+        while ((e = TAILQ_FIRST(&ol->open)) != NULL) { /* never closed: the start failed */
+            TAILQ_REMOVE(&ol->open, e, link);
+            st_slab_put(&ol->emits, e);
+        }
+        st_slab_close(&ol->emits);
+    }
+    free(o->loops);
+    o->magic = 0;
+    free(o);
+}
+
+void st_outputs_free(struct st_processor *p)
+{
+    for (unsigned i = 0; i < p->output_count; i++)
+        output_free(p->outputs[i]);
+    free(p->outputs);
+    p->outputs = NULL;
+    p->output_count = 0;
+}
+
+int st_outputs_open(struct st_processor *p, struct st_loop *loop, struct st_error *err)
+{
+    for (unsigned i = 0; i < p->output_count; i++) {
+        struct st_output *o = p->outputs[i];
+        struct st_error why = {.code = ST_OK};
+
+        if (o->kind->open(o, loop, &why) != ST_OK)
+            return st_error_set(err, why.code, "output %s: %s", o->name, why.text);
+        o->loops[loop->index].is_open = true;
+    }
+    return ST_OK;
+}
+
+void st_outputs_close(struct st_processor *p, struct st_loop *loop)
+{
+    for (unsigned i = 0; i < p->output_count; i++) {
+        struct st_output *o = p->outputs[i];
+        struct st_output_loop *ol = &o->loops[loop->index];
+
+        if (!ol->is_open)
+            continue;
+        ol->is_open = false;
+        o->kind->close(o, loop);
+        give_up(o, ol);
+    }
+}
+
+struct st_output *st_output_find(struct st_processor *p, struct st_slice name)
+{
+    for (unsigned i = 0; i < p->output_count; i++)
+        if (st_slice_eq(st_slice_of(p->outputs[i]->name), name))
+            return p->outputs[i];
+    return NULL;
+}
+
+/* ---- sending ---- */
+
+int st_output_send(struct st_output *o, struct st_loop *loop, const struct st_message *m,
+                   struct st_send *send, struct st_error *err)
+{
+    int code;
+
+    ST_CHECK(o, ST_OUTPUT_MAGIC);
+    send->output = o;
+    if (st_likely(o->loops[loop->index].is_open))
+        code = o->kind->send(o, loop, m, send, err);
+    else
+        code = st_error_set(err, ST_ERR_CLOSED, "the output is closed");
+    if (st_unlikely(code != ST_OK))
+        st_metric_add(loop->metrics, o->metrics.failed, 1);
+    return code;
+}
+
+void st_send_done(struct st_send *send, struct st_loop *loop, int status, const char *text)
+{
+    struct st_output *o = send->output;
+
+    st_metric_add(loop->metrics, status == ST_OK ? o->metrics.ok : o->metrics.failed, 1);
+    send->done(send, status, text);
+}
+
+static void emit_done(struct st_send *send, int status, const char *text)
+{
+    struct emit *e = ST_CONTAINER_OF(send, struct emit, send);
+    struct st_output *o = send->output;
+    struct st_event *ev = e->ev;
+    struct st_output_loop *ol = &o->loops[ev->home->index];
+    char why[TEXT_MAX];
+
+    TAILQ_REMOVE(&ol->open, e, link);
+    st_slab_put(&ol->emits, e);
+    if (st_likely(status == ST_OK)) {
+        st_event_unhold(ev, ST_OK);
+        return;
+    }
+    snprintf(why, sizeof why, "emit to %s failed: %s", o->name, text);
+    st_event_unhold_as(ev, status, why);
+}
+
+/* On the event's home loop. */
+static int emit_here(struct st_output *o, struct st_event *ev, const struct st_message *m,
+                     struct st_error *err)
+{
+    struct st_output_loop *ol = &o->loops[ev->home->index];
+    struct emit *e;
+    int code;
+
+    if (st_unlikely(ev->answered))
+        return st_error_set(err, ST_ERR_CLOSED, "the event was answered already");
+    e = st_slab_get(&ol->emits);
+    e->send.done = emit_done;
+    e->ev = ev;
+    code = st_output_send(o, ev->home, m, &e->send, err);
+    if (st_unlikely(code != ST_OK)) {
+        st_slab_put(&ol->emits, e);
+        return code;
+    }
+    TAILQ_INSERT_TAIL(&ol->open, e, link);
+    st_event_hold(ev);
+    return ST_OK;
+}
+
+/* ---- from other threads ---- */
+
+static struct st_slice move(char **at, struct st_slice s)
+{
+    struct st_slice out = {s.ptr != NULL ? *at : NULL, s.len};
+
+    if (s.len != 0)
+        memcpy(*at, s.ptr, s.len);
+    *at += s.len;
+    return out;
+}
+
+static struct travel *travel_new(struct st_output *o, struct st_event *ev,
+                                 const struct st_message *m)
+{
+    size_t size = m->value.len + m->key.len + m->topic.len;
+    struct st_header *headers;
+    struct travel *t;
+    char *at;
+
+    for (size_t i = 0; i < m->header_count; i++)
+        size += m->headers[i].name_len + m->headers[i].value_len;
+    size += sizeof *t + m->header_count * sizeof *headers;
+    if (atomic_fetch_add_explicit(&o->copied, size, memory_order_relaxed) + size > MAX_COPIED ||
+        (t = st_try_malloc(size)) == NULL) {
+        atomic_fetch_sub_explicit(&o->copied, size, memory_order_relaxed);
+        return NULL;
+    }
+    *t = (struct travel){.output = o, .ev = ev, .size = size, .m = *m};
+    headers = (struct st_header *)(t + 1);
+    at = (char *)(headers + m->header_count);
+    t->m.value = move(&at, m->value);
+    t->m.key = move(&at, m->key);
+    t->m.topic = move(&at, m->topic);
+    t->m.headers = headers;
+    for (size_t i = 0; i < m->header_count; i++) {
+        const struct st_header *h = &m->headers[i];
+
+        headers[i] = *h;
+        headers[i].name = move(&at, (struct st_slice){h->name, h->name_len}).ptr;
+        headers[i].value = move(&at, (struct st_slice){h->value, h->value_len}).ptr;
+    }
+    return t;
+}
+
+static void deliver_travel(struct st_loop *loop, struct st_mail *mail)
+{
+    struct travel *t = ST_CONTAINER_OF(mail, struct travel, mail);
+    struct st_event *ev = t->ev;
+    struct st_error err = {.code = ST_OK};
+    int code = emit_here(t->output, ev, &t->m, &err);
+    char why[TEXT_MAX];
+
+    (void)loop;
+    if (code != ST_OK && !ev->answered) {
+        snprintf(why, sizeof why, "emit to %s failed: %.400s", t->output->name, err.text);
+        st_event_hold(ev);
+        st_event_unhold_as(ev, code, why);
+    }
+    st_event_unref(ev);
+    atomic_fetch_sub_explicit(&t->output->copied, t->size, memory_order_relaxed);
+    free(t);
+}
+
+int st_output_emit(struct st_output *o, struct st_event *ev, const struct st_message *m,
+                   struct st_error *err)
+{
+    struct travel *t;
+
+    ST_CHECK(ev, ST_EVENT_MAGIC);
+    if (st_loop_is_current(ev->home))
+        return emit_here(o, ev, m, err);
+    t = travel_new(o, ev, m);
+    if (t == NULL)
+        return st_error_set(err, ST_ERR_LIMIT, "too much is under way already");
+    st_event_ref(ev);
+    st_loop_post(ev->home, &t->mail, deliver_travel);
+    return ST_OK;
+}

@@ -1,0 +1,579 @@
+/* Any loop produces; librdkafka copies the bytes, which is all there is of a message in flight, and
+ * gives the sender's pointer back. Its main queue writes to an eventfd of one loop, the home, which
+ * takes the delivery reports. Those of other loops' messages go on to them, all of a pass in one
+ * mail. */
+#include "triggers/kafka/kafka_output.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "processor/core/alloc.h"
+#include "processor/core/log.h"
+#include "processor/core/loop.h"
+#include "processor/processor.h"
+#include "triggers/kafka/kafka_client.h"
+
+enum { TOPIC_MAX = 249, TOPICS = 16, REPORTS_A_PASS = 2048, TROUBLE_MAX = 256, TEXT_MAX = 512 };
+
+static const char *const compressions[] = {"none", "gzip", "snappy", "lz4", "zstd", NULL};
+static const char *const partitioners[] = {"murmur2_random", "murmur2", "consistent_random",
+                                           "consistent",     "random",  "fnv1a_random",
+                                           "fnv1a",          NULL};
+
+/* ---- options ---- */
+
+struct kafka_output_options {
+    struct st_kafka_client_options client;
+    char *topic;
+    int compression, partitioner;
+    uint64_t linger_ns, delivery_timeout_ns;
+    int64_t max_messages;
+    uint64_t max_bytes, max_message_bytes;
+};
+
+#define AT(member) offsetof(struct kafka_output_options, member)
+
+static const struct st_option options_table[] = {
+    ST_KAFKA_CLIENT_ROWS(AT(client)),
+    {.name = "topic",
+     .type = ST_OPT_STRING,
+     .offset = AT(topic),
+     .value = "",
+     .flags = ST_OPT_EXPAND,
+     .help = "Where messages go that name no topic themselves.",
+     .example = "orders"},
+    {.name = "compression",
+     .type = ST_OPT_ENUM,
+     .offset = AT(compression),
+     .values = compressions,
+     .flags = ST_OPT_EXPAND,
+     .help = "Of batches.",
+     .example = "lz4"},
+    {.name = "partitioner",
+     .type = ST_OPT_ENUM,
+     .offset = AT(partitioner),
+     .values = partitioners,
+     .flags = ST_OPT_EXPAND,
+     .help = "How a key chooses a partition; the default is that of Kafka's Java clients.",
+     .example = "murmur2_random"},
+    {.name = "linger",
+     .type = ST_OPT_DURATION,
+     .offset = AT(linger_ns),
+     .value = "5ms",
+     .max = 900e9,
+     .flags = ST_OPT_EXPAND,
+     .help = "How long a message waits for others of its batch.",
+     .example = "5ms"},
+    {.name = "deliveryTimeout",
+     .type = ST_OPT_DURATION,
+     .offset = AT(delivery_timeout_ns),
+     .value = "30s",
+     .min = 1e6,
+     .max = 86400e9,
+     .flags = ST_OPT_EXPAND,
+     .help = "How long a message is tried; then it has failed.",
+     .example = "30s"},
+    {.name = "maxMessages",
+     .type = ST_OPT_INT,
+     .offset = AT(max_messages),
+     .value = "100000",
+     .min = 1,
+     .max = 1e7,
+     .flags = ST_OPT_EXPAND,
+     .help = "Messages that may be under way; more are refused.",
+     .example = "100000"},
+    {.name = "maxBytes",
+     .type = ST_OPT_SIZE,
+     .offset = AT(max_bytes),
+     .value = "64Mi",
+     .min = 1024,
+     .max = 2147483647.0 * 1024,
+     .flags = ST_OPT_EXPAND,
+     .help = "Bytes of keys and values that may be under way; more are refused.",
+     .example = "64Mi"},
+    {.name = "maxMessageBytes",
+     .type = ST_OPT_SIZE,
+     .offset = AT(max_message_bytes),
+     .value = "1000000",
+     .min = 1000,
+     .max = 1e9,
+     .flags = ST_OPT_EXPAND,
+     .help = "The largest message, before compression; the broker has a bound of its own.",
+     .example = "10Mi"},
+    {.name = NULL}};
+
+static bool topic_ok(struct st_slice name)
+{
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.ptr[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+              c == '.' || c == '_' || c == '-'))
+            return false;
+    }
+    return name.len > 0 && name.len <= TOPIC_MAX;
+}
+
+static int check(const void *options, const char **member, struct st_error *err)
+{
+    const struct kafka_output_options *o = options;
+
+    *member = "brokers";
+    if (o->client.brokers.count == 0)
+        return st_error_set(err, ST_ERR_INVALID,
+                            "found none, expected at least one, for example [kafka:9092]");
+    *member = "topic";
+    if (o->topic[0] != '\0' && !topic_ok(st_slice_of(o->topic)))
+        return st_error_set(err, ST_ERR_INVALID,
+                            "found \"%.64s\", expected at most %d of a-z, A-Z, 0-9, \".\", \"_\" "
+                            "and \"-\"",
+                            o->topic, TOPIC_MAX);
+    *member = "linger";
+    if (o->linger_ns >= o->delivery_timeout_ns)
+        return st_error_set(err, ST_ERR_INVALID, "expected less than deliveryTimeout");
+    return st_kafka_client_check(&o->client, member, err);
+}
+
+/* ---- the output ---- */
+
+/* A delivery report on its way to its loop. */
+struct report {
+    struct st_send *send;
+    rd_kafka_resp_err_t code;
+};
+
+struct reports {
+    struct report *items;
+    size_t count, room;
+};
+
+/* What belongs to one of the loops that send. */
+struct kafka_sender {
+    struct st_loop *loop;
+    struct kafka_output *ko;
+    bool closed;                      /* on its loop */
+    rd_kafka_topic_t *topics[TOPICS]; /* on its loop: those that messages named, the last ones */
+    unsigned next_topic;
+    struct reports collected; /* on the home loop, in this pass */
+    struct reports work;      /* on its loop */
+    struct st_mail mail;
+    pthread_mutex_t lock;
+    bool posted; /* under lock, as all below */
+    struct reports ready;
+    char trouble[TROUBLE_MAX];
+};
+
+struct kafka_output {
+    struct st_output base;
+    rd_kafka_conf_t *conf; /* until the first loop opens */
+    rd_kafka_t *rk;
+    rd_kafka_queue_t *queue;
+    rd_kafka_topic_t *topic; /* the default, or NULL */
+    struct st_loop *home;
+    int fd; /* the queue has something */
+    struct event event;
+    struct kafka_sender *senders; /* one a loop */
+    bool closed;                  /* on the home loop: nobody wants reports any more */
+    unsigned served;              /* reports in this pass */
+    char trouble[TROUBLE_MAX]; /* on the home loop: what librdkafka said last, "" if all is well */
+};
+
+static struct kafka_output *output_of(struct st_output *o)
+{
+    return ST_CONTAINER_OF(o, struct kafka_output, base);
+}
+
+/* ---- delivery reports ---- */
+
+static int status_of(rd_kafka_resp_err_t code)
+{
+    switch (code) {
+    case RD_KAFKA_RESP_ERR_NO_ERROR:
+        return ST_OK;
+    case RD_KAFKA_RESP_ERR__MSG_TIMED_OUT:
+        return ST_ERR_TIMEOUT;
+    case RD_KAFKA_RESP_ERR__QUEUE_FULL:
+    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+    case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
+        return ST_ERR_LIMIT;
+    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+        return ST_ERR_NOTFOUND;
+    case RD_KAFKA_RESP_ERR__INVALID_ARG:
+    case RD_KAFKA_RESP_ERR_INVALID_MSG:
+    case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION:
+        return ST_ERR_INVALID;
+    default:
+        return ST_ERR_CLOSED;
+    }
+}
+
+static void finish(struct st_send *send, struct st_loop *loop, rd_kafka_resp_err_t code,
+                   const char *trouble)
+{
+    char text[TEXT_MAX];
+
+    if (st_likely(code == RD_KAFKA_RESP_ERR_NO_ERROR)) {
+        st_send_done(send, loop, ST_OK, "");
+        return;
+    }
+    snprintf(text, sizeof text, "%s%s%s", rd_kafka_err2str(code), trouble[0] != '\0' ? "; " : "",
+             trouble);
+    st_send_done(send, loop, status_of(code), text);
+}
+
+static void reports_reserve(struct reports *r, size_t more)
+{
+    if (r->count + more <= r->room)
+        return;
+    r->room = r->count + more > 2 * r->room ? r->count + more : 2 * r->room;
+    r->items = st_realloc(r->items, r->room * sizeof r->items[0]);
+}
+
+static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
+{
+    struct kafka_output *ko = opaque;
+    struct st_send *send = m->_private;
+    struct kafka_sender *sender;
+
+    if (ko->closed)
+        return;
+    sender = send->kind;
+    if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR)
+        ko->trouble[0] = '\0';
+    if (sender->loop == ko->home) {
+        finish(send, ko->home, m->err, ko->trouble);
+    } else {
+        reports_reserve(&sender->collected, 1);
+        sender->collected.items[sender->collected.count++] = (struct report){send, m->err};
+    }
+    if (++ko->served >= REPORTS_A_PASS)
+        rd_kafka_yield(rk);
+}
+
+static void deliver_reports(struct st_loop *loop, struct st_mail *mail)
+{
+    struct kafka_sender *sender = ST_CONTAINER_OF(mail, struct kafka_sender, mail);
+    struct reports work = sender->work;
+    char trouble[TROUBLE_MAX];
+
+    pthread_mutex_lock(&sender->lock);
+    sender->work = sender->ready;
+    sender->ready = (struct reports){.items = work.items, .room = work.room};
+    sender->posted = false;
+    memcpy(trouble, sender->trouble, sizeof trouble);
+    pthread_mutex_unlock(&sender->lock);
+    for (size_t i = 0; i < sender->work.count && !sender->closed; i++)
+        finish(sender->work.items[i].send, loop, sender->work.items[i].code, trouble);
+    sender->work.count = 0;
+}
+
+static void send_reports(struct kafka_output *ko, struct kafka_sender *sender)
+{
+    struct reports *from = &sender->collected, *to = &sender->ready;
+    bool post;
+
+    if (from->count == 0)
+        return;
+    pthread_mutex_lock(&sender->lock);
+    reports_reserve(to, from->count);
+    memcpy(&to->items[to->count], from->items, from->count * sizeof from->items[0]);
+    to->count += from->count;
+    memcpy(sender->trouble, ko->trouble, sizeof sender->trouble);
+    post = !sender->posted;
+    sender->posted = true;
+    pthread_mutex_unlock(&sender->lock);
+    from->count = 0;
+    if (post)
+        st_loop_post(sender->loop, &sender->mail, deliver_reports);
+}
+
+static void on_queue(evutil_socket_t fd, short what, void *arg)
+{
+    struct kafka_output *ko = arg;
+    uint64_t count;
+
+    (void)what;
+    if (read(fd, &count, sizeof count) < 0)
+        ST_ASSERT(errno == EAGAIN);
+    ko->served = 0;
+    rd_kafka_poll(ko->rk, 0);
+    for (unsigned i = 0; i < ko->base.processor->loop_count; i++)
+        send_reports(ko, &ko->senders[i]);
+    if (ko->served >= REPORTS_A_PASS) /* there may be more */
+        event_active(&ko->event, EV_READ, 0);
+}
+
+static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
+{
+    struct kafka_output *ko = opaque;
+    char fatal[TROUBLE_MAX];
+
+    snprintf(ko->trouble, sizeof ko->trouble, "%s", reason);
+    if (code != RD_KAFKA_RESP_ERR__FATAL)
+        return; /* librdkafka tells its log of it */
+    rd_kafka_fatal_error(rk, fatal, sizeof fatal);
+    snprintf(ko->trouble, sizeof ko->trouble, "%s", fatal);
+    ST_LOG(ST_LOG_ERROR, "kafka", "The producer can't go on", ST_KV_STR("output", ko->base.name),
+           ST_KV_STR("reason", fatal));
+}
+
+/* ---- sending ---- */
+
+static rd_kafka_topic_t *named_topic(struct kafka_sender *sender, struct st_slice name)
+{
+    rd_kafka_topic_t **slot;
+    char text[TOPIC_MAX + 1];
+
+    for (unsigned i = 0; i < TOPICS && sender->topics[i] != NULL; i++)
+        if (st_slice_eq(st_slice_of(rd_kafka_topic_name(sender->topics[i])), name))
+            return sender->topics[i];
+    memcpy(text, name.ptr, name.len);
+    text[name.len] = '\0';
+    slot = &sender->topics[sender->next_topic++ % TOPICS];
+    if (*slot != NULL)
+        rd_kafka_topic_destroy(*slot);
+    *slot = rd_kafka_topic_new(sender->ko->rk, text, NULL);
+    return *slot;
+}
+
+static int choose_topic(struct kafka_sender *sender, const struct st_message *m,
+                        rd_kafka_topic_t **out, struct st_error *err)
+{
+    *out = sender->ko->topic;
+    if (m->topic.len == 0 && *out == NULL)
+        return st_error_set(err, ST_ERR_INVALID,
+                            "neither the message nor the output's configuration has a topic");
+    if (m->topic.len == 0)
+        return ST_OK;
+    if (!topic_ok(m->topic))
+        return st_error_set(err, ST_ERR_INVALID, "\"%.*s\" is no name of a topic",
+                            m->topic.len < 64 ? (int)m->topic.len : 64, m->topic.ptr);
+    *out = named_topic(sender, m->topic);
+    return *out != NULL ? ST_OK
+                        : st_error_set(err, ST_ERR_CLOSED, "the topic can't be used: %s",
+                                       rd_kafka_err2str(rd_kafka_last_error()));
+}
+
+static rd_kafka_resp_err_t produce(struct kafka_output *ko, rd_kafka_topic_t *topic,
+                                   const struct st_message *m, struct st_send *send)
+{
+    /* librdkafka tells nothing (NULL) from an empty text. */
+    char *value = m->is_tombstone ? NULL : (char *)(uintptr_t)(m->value.ptr ? m->value.ptr : "");
+    size_t len = m->is_tombstone ? 0 : m->value.len;
+    rd_kafka_headers_t *headers;
+    rd_kafka_resp_err_t code;
+
+    if (m->header_count == 0) {
+        if (rd_kafka_produce(topic, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, value, len,
+                             m->key.ptr, m->key.len, send) == 0)
+            return RD_KAFKA_RESP_ERR_NO_ERROR;
+        return rd_kafka_last_error();
+    }
+    headers = rd_kafka_headers_new(m->header_count);
+    for (size_t i = 0; i < m->header_count; i++) {
+        const struct st_header *h = &m->headers[i];
+        rd_kafka_header_add(headers, h->name, h->name_len, h->value, h->value_len);
+    }
+    code = rd_kafka_producev(ko->rk, RD_KAFKA_V_RKT(topic), RD_KAFKA_V_VALUE(value, len),
+                             RD_KAFKA_V_KEY(m->key.ptr, m->key.len), RD_KAFKA_V_HEADERS(headers),
+                             RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_OPAQUE(send),
+                             RD_KAFKA_V_END);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        rd_kafka_headers_destroy(headers);
+    return code;
+}
+
+static int kafka_send(struct st_output *o, struct st_loop *loop, const struct st_message *m,
+                      struct st_send *send, struct st_error *err)
+{
+    struct kafka_output *ko = output_of(o);
+    struct kafka_sender *sender = &ko->senders[loop->index];
+    const struct kafka_output_options *options = o->options;
+    rd_kafka_resp_err_t why;
+    rd_kafka_topic_t *topic;
+    char fatal[TROUBLE_MAX];
+    int code = choose_topic(sender, m, &topic, err);
+
+    if (code != ST_OK)
+        return code;
+    send->kind = sender;
+    why = produce(ko, topic, m, send);
+    switch (why) {
+    case RD_KAFKA_RESP_ERR_NO_ERROR:
+        return ST_OK;
+    case RD_KAFKA_RESP_ERR__QUEUE_FULL:
+        return st_error_set(
+            err, ST_ERR_LIMIT, "too much is under way (maxMessages %lld, maxBytes %llu)",
+            (long long)options->max_messages, (unsigned long long)options->max_bytes);
+    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+        return st_error_set(err, ST_ERR_LIMIT, "the message is larger than maxMessageBytes (%llu)",
+                            (unsigned long long)options->max_message_bytes);
+    case RD_KAFKA_RESP_ERR__FATAL:
+        rd_kafka_fatal_error(ko->rk, fatal, sizeof fatal);
+        return st_error_set(err, ST_ERR_CLOSED, "%s", fatal);
+    default:
+        return st_error_set(err, (enum st_err)status_of(why), "%s", rd_kafka_err2str(why));
+    }
+}
+
+/* ---- life ---- */
+
+static int configure(rd_kafka_conf_t *conf, const struct kafka_output_options *o,
+                     struct st_error *err)
+{
+    /* Without reports of success nothing would ever be confirmed. */
+    static const char *const reserved[] = {"delivery.report.only.error", "log.queue",
+                                           "transactional.id", NULL};
+    int code;
+
+    if ((code = st_kafka_conf_set(conf, err, "enable.idempotence", "true")) != ST_OK ||
+        (code = st_kafka_conf_set(conf, err, "compression.codec", "%s",
+                                  compressions[o->compression])) != ST_OK ||
+        (code = st_kafka_conf_set(conf, err, "partitioner", "%s", partitioners[o->partitioner])) !=
+            ST_OK ||
+        (code = st_kafka_conf_set(conf, err, "queue.buffering.max.ms", "%.3f",
+                                  (double)o->linger_ns / (double)ST_MSEC)) != ST_OK ||
+        (code = st_kafka_conf_set(conf, err, "message.timeout.ms", "%llu",
+                                  (unsigned long long)(o->delivery_timeout_ns / ST_MSEC))) !=
+            ST_OK ||
+        (code = st_kafka_conf_set(conf, err, "queue.buffering.max.messages", "%lld",
+                                  (long long)o->max_messages)) != ST_OK ||
+        (code = st_kafka_conf_set(conf, err, "queue.buffering.max.kbytes", "%llu",
+                                  (unsigned long long)(o->max_bytes / 1024))) != ST_OK ||
+        (code = st_kafka_conf_set(conf, err, "message.max.bytes", "%llu",
+                                  (unsigned long long)o->max_message_bytes)) != ST_OK)
+        return code;
+    return st_kafka_conf_apply(conf, &o->client.librdkafka, reserved, err);
+}
+
+static int init(struct st_output *o, struct st_error *err)
+{
+    const struct kafka_output_options *options = o->options;
+    struct kafka_output *ko = output_of(o);
+    const char *member;
+    int code = check(options, &member, err);
+
+    ko->fd = -1;
+    if (code != ST_OK)
+        return code;
+    ko->conf = st_kafka_client_conf(&options->client, NULL, err);
+    if (ko->conf == NULL)
+        return ST_ERR_INVALID;
+    ko->senders = st_calloc(o->processor->loop_count, sizeof ko->senders[0]);
+    for (unsigned i = 0; i < o->processor->loop_count; i++) {
+        ko->senders[i].ko = ko;
+        pthread_mutex_init(&ko->senders[i].lock, NULL);
+    }
+    rd_kafka_conf_set_opaque(ko->conf, ko);
+    rd_kafka_conf_set_dr_msg_cb(ko->conf, on_delivery);
+    rd_kafka_conf_set_error_cb(ko->conf, on_error);
+    return configure(ko->conf, options, err);
+}
+
+/* The first loop that opens is the home. */
+static int start(struct kafka_output *ko, struct st_loop *loop, struct st_error *err)
+{
+    const struct kafka_output_options *options = ko->base.options;
+    static const uint64_t one = 1;
+    char why[TEXT_MAX];
+
+    ko->rk = rd_kafka_new(RD_KAFKA_PRODUCER, ko->conf, why, sizeof why);
+    if (ko->rk == NULL)
+        return st_error_set(err, ST_ERR_INVALID, "librdkafka: %s", why);
+    ko->conf = NULL; /* now librdkafka's */
+    st_kafka_client_started(ko->rk);
+    if (options->topic[0] != '\0') {
+        ko->topic = rd_kafka_topic_new(ko->rk, options->topic, NULL);
+        if (ko->topic == NULL)
+            return st_error_set(err, ST_ERR_INVALID, "librdkafka: %s",
+                                rd_kafka_err2str(rd_kafka_last_error()));
+    }
+    ko->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (ko->fd < 0)
+        return st_error_sys(err, errno, "eventfd");
+    ko->home = loop;
+    event_assign(&ko->event, loop->base, ko->fd, EV_READ | EV_PERSIST, on_queue, ko);
+    ST_ASSERT(event_add(&ko->event, NULL) == 0);
+    ko->queue = rd_kafka_queue_get_main(ko->rk);
+    rd_kafka_queue_io_event_enable(ko->queue, ko->fd, &one, sizeof one);
+    event_active(&ko->event, EV_READ, 0); /* what came before */
+    return ST_OK;
+}
+
+static int kafka_open(struct st_output *o, struct st_loop *loop, struct st_error *err)
+{
+    struct kafka_output *ko = output_of(o);
+
+    ko->senders[loop->index].loop = loop;
+    return ko->rk == NULL ? start(ko, loop, err) : ST_OK;
+}
+
+static void stop_reports(struct kafka_output *ko)
+{
+    if (ko->home == NULL || ko->closed)
+        return;
+    ko->closed = true;
+    rd_kafka_queue_io_event_enable(ko->queue, -1, NULL, 0);
+    event_del(&ko->event);
+}
+
+static void kafka_close(struct st_output *o, struct st_loop *loop)
+{
+    struct kafka_output *ko = output_of(o);
+
+    ko->senders[loop->index].closed = true;
+    if (loop == ko->home)
+        stop_reports(ko);
+}
+
+static void sender_free(struct kafka_sender *sender)
+{
+    for (unsigned i = 0; i < TOPICS; i++)
+        if (sender->topics[i] != NULL)
+            rd_kafka_topic_destroy(sender->topics[i]);
+    pthread_mutex_destroy(&sender->lock);
+    free(sender->collected.items);
+    free(sender->ready.items);
+    free(sender->work.items);
+}
+
+static void destroy(struct st_output *o)
+{
+    struct kafka_output *ko = output_of(o);
+
+    stop_reports(ko);
+    if (ko->conf != NULL)
+        rd_kafka_conf_destroy(ko->conf);
+    for (unsigned i = 0; ko->senders != NULL && i < o->processor->loop_count; i++)
+        sender_free(&ko->senders[i]);
+    free(ko->senders);
+    if (ko->topic != NULL)
+        rd_kafka_topic_destroy(ko->topic);
+    if (ko->queue != NULL)
+        rd_kafka_queue_destroy(ko->queue);
+    if (ko->rk != NULL) {
+        rd_kafka_purge(ko->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
+                                   RD_KAFKA_PURGE_F_NON_BLOCKING);
+        rd_kafka_destroy(ko->rk);
+    }
+    if (ko->fd >= 0)
+        close(ko->fd);
+}
+
+const struct st_output_kind st_output_kafka_kind = {
+    .name = "kafka",
+    .options = options_table,
+    .options_size = sizeof(struct kafka_output_options),
+    .obj_size = sizeof(struct kafka_output),
+    .check = check,
+    .init = init,
+    .open = kafka_open,
+    .send = kafka_send,
+    .close = kafka_close,
+    .destroy = destroy,
+};
