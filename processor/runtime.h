@@ -30,6 +30,7 @@ struct st_runtime_kind {
     size_t attributes_size;
     size_t obj_size; /* of the kind's struct, which begins with struct st_runtime */
     bool isolates;   /* its workers are processes */
+    bool preforks;   /* it takes notice of spec.stator.prefork */
 
     /* Main thread, before any worker: rt->config and rt->code_dir are set. */
     int (*load)(struct st_runtime *rt, struct st_error *err);

@@ -61,6 +61,7 @@ struct st_own_config {
     uint64_t drain_delay_ns;
 
     /* Worker processes */
+    bool prefork;                     /* forked from a template, where the runtime can */
     int64_t max_requests;             /* 0: no limit */
     uint64_t worker_memory;           /* bytes, 0: no limit */
     uint64_t ring_bytes;              /* of each ring */

@@ -309,6 +309,14 @@ static void choose_isolation(struct st_reader *r, struct st_raw_function *raw,
         raw->f.runtime->name);
 }
 
+static void check_prefork(struct st_reader *r, const struct st_raw_function *raw)
+{
+    if (raw->f.own.prefork && raw->f.runtime != NULL && !raw->f.runtime->preforks)
+        st_reader_warn(r, &raw->f.own.prefork, (struct st_node){.line = 1, .column = 1},
+                       "spec.stator.prefork: has no effect for handlers of runtime %s",
+                       raw->f.runtime->name);
+}
+
 static void apply_rules(struct st_reader *r, struct st_raw_function *raw,
                         const struct st_runtime_kind *fallback, const struct st_config_env *env)
 {
@@ -319,6 +327,7 @@ static void apply_rules(struct st_reader *r, struct st_raw_function *raw,
     raw->f.disable_default_http =
         st_reader_was_set(r, &raw->disable_default_http, NULL) ? raw->disable_default_http : -1;
     choose_isolation(r, raw, env);
+    check_prefork(r, raw);
     check_batches(r, raw);
 }
 

@@ -35,6 +35,9 @@
     X(WORKERS, "stator_workers", ST_GAUGE, 1, "Workers by state") \
     X(WORKER_RESTARTS, "stator_worker_restarts_total", ST_COUNTER, 1, \
       "Workers replaced or started again, by reason") \
+    X(WORKER_MEMORY, "stator_forked_worker_memory_bytes", ST_GAUGE, 1, \
+      "Resident memory of a worker that was forked from a template, mean of some: shared with " \
+      "other processes, and its own; looked at once a minute") \
     X(CONNECTIONS, "stator_connections", ST_GAUGE, 1, "Open client connections") \
     X(REJECTED, "stator_rejected_total", ST_COUNTER, 1, \
       "Requests and events refused before a handler saw them, by reason") \

@@ -113,6 +113,12 @@ static void on_writable(evutil_socket_t fd ST_UNUSED, short what ST_UNUSED, void
     flush(arg);
 }
 
+static void put_length(unsigned char *p, size_t len)
+{
+    for (int i = 0; i < PREFIX; i++)
+        p[i] = (unsigned char)(len >> (8 * i));
+}
+
 int st_control_send(struct st_control *c, const Stator__Worker__V1__ToWorker *msg)
 {
     size_t len = stator__worker__v1__to_worker__get_packed_size(msg);
@@ -127,13 +133,44 @@ int st_control_send(struct st_control *c, const Stator__Worker__V1__ToWorker *ms
         c->out = st_realloc(c->out, c->out_size);
     }
     p = (unsigned char *)c->out + c->out_len;
-    for (int i = 0; i < PREFIX; i++)
-        p[i] = (unsigned char)(len >> (8 * i));
+    put_length(p, len);
     stator__worker__v1__to_worker__pack(msg, p + PREFIX);
     c->out_len += PREFIX + len;
     if (!c->writing)
         flush(c);
     return ST_OK;
+}
+
+int st_control_send_fds(struct st_control *c, const Stator__Worker__V1__ToWorker *msg,
+                        const int *fds, size_t n, struct st_error *err)
+{
+    size_t len = stator__worker__v1__to_worker__get_packed_size(msg);
+    unsigned char bytes[PREFIX + ST_CONTROL_FDS_MESSAGE_MAX];
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int) * ST_CONTROL_FDS_MAX)];
+    } extra = {.header = {.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
+    struct iovec iov = {bytes, PREFIX + len};
+    struct msghdr packet = {.msg_iov = &iov,
+                            .msg_iovlen = 1,
+                            .msg_control = &extra,
+                            .msg_controllen = CMSG_SPACE(sizeof(int) * n)};
+    ssize_t sent;
+
+    ST_ASSERT(n <= ST_CONTROL_FDS_MAX && len <= ST_CONTROL_FDS_MESSAGE_MAX);
+    if (c->fd < 0 || c->out_len > 0)
+        return st_error_set(err, c->fd < 0 ? ST_ERR_CLOSED : ST_ERR_LIMIT,
+                            "the control socket is closed or full");
+    put_length(bytes, len);
+    stator__worker__v1__to_worker__pack(msg, bytes + PREFIX);
+    extra.header.cmsg_len = CMSG_LEN(sizeof(int) * n);
+    memcpy(CMSG_DATA(&extra.header), fds, sizeof(int) * n);
+    do
+        sent = sendmsg(c->fd, &packet, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (sent < 0 && errno == EINTR);
+    if (sent == (ssize_t)iov.iov_len)
+        return ST_OK;
+    return st_error_sys(err, sent < 0 ? errno : EMSGSIZE, "cannot send descriptors");
 }
 
 int st_control_open(struct st_control *c, struct st_loop *loop,

@@ -10,7 +10,9 @@
 
 enum {
     ST_CONTROL_MESSAGE_MAX = 1024 * 1024, /* bytes, either way */
-    ST_CONTROL_OUT_MAX = 4 * 1024 * 1024  /* bytes that may wait for a worker that does not read */
+    ST_CONTROL_OUT_MAX = 4 * 1024 * 1024, /* bytes that may wait for a worker that does not read */
+    ST_CONTROL_FDS_MAX = 8,
+    ST_CONTROL_FDS_MESSAGE_MAX = 256 /* bytes of a message with descriptors */
 };
 
 struct st_control_handler {
@@ -44,6 +46,11 @@ void st_control_start(struct st_control *c);
 
 /* Sends, or queues what the socket does not take. ST_ERR_LIMIT: too much waits; ST_ERR_CLOSED. */
 int st_control_send(struct st_control *c, const Stator__Worker__V1__ToWorker *msg) ST_MUST_CHECK;
+
+/* The same with copies of n descriptors (at most ST_CONTROL_FDS_MAX), which stay the caller's; at
+ * once, when nothing waits: ST_ERR_LIMIT otherwise. */
+int st_control_send_fds(struct st_control *c, const Stator__Worker__V1__ToWorker *msg,
+                        const int *fds, size_t n, struct st_error *err) ST_MUST_CHECK;
 
 /* Delivers what has arrived by now. */
 void st_control_read(struct st_control *c);

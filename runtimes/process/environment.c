@@ -10,6 +10,7 @@
 #include "processor/core/alloc.h"
 #include "processor/processor.h"
 #include "runtimes/process/process.h"
+#include "runtimes/process/template.h"
 
 /* Where things are, which language and zone, how to reach the world, what the hardware is. */
 static const char *const usual[] = {
@@ -124,6 +125,8 @@ int st_process_load(struct st_process_runtime *rt, const char *const *more, stru
     }
     rt->envp = env.items;
     st_orphans_watch(&rt->orphans, &rt->base.processor->main_loop);
+    if (f->own.prefork && rt->template_argument != NULL)
+        rt->template = st_template_new(rt);
     return ST_OK;
 }
 
@@ -133,5 +136,7 @@ void st_process_unload(struct st_process_runtime *rt)
         free((char *)rt->envp[i]);
     free(rt->envp);
     rt->envp = NULL;
+    st_template_free(rt->template);
+    rt->template = NULL;
     st_orphans_leave(&rt->orphans);
 }

@@ -35,10 +35,24 @@ static bool in_cluster(void)
 }
 
 /* protobuf-c's structs want char *, and do not write to them. */
+void st_process_describe(const struct st_process_runtime *rt, Stator__Worker__V1__Configure *c)
+{
+    const struct st_function_config *f = rt->base.config;
+
+    c->function = (char *)f->name;
+    c->namespace_ = (char *)(f->namespace_ != NULL ? f->namespace_ : "");
+    c->version = f->version;
+    c->description = (char *)(f->description != NULL ? f->description : "");
+    c->handler = (char *)f->handler;
+    c->code_dir = (char *)rt->base.code_dir;
+    c->platform = in_cluster() ? (char *)"kube" : (char *)"local";
+    c->attributes = rt->attributes != NULL ? rt->attributes : (char *)"";
+    c->log_level = atomic_load_explicit(&st_log_function_threshold, memory_order_relaxed);
+}
+
 void st_process_configure(struct st_process_worker *pw)
 {
     const struct st_runtime *rt = &pw->rt->base;
-    const struct st_function_config *f = rt->config;
     unsigned n = rt->processor->trigger_count;
     Stator__Worker__V1__Trigger *items = st_calloc(n, sizeof items[0]);
     Stator__Worker__V1__Trigger **list = st_calloc(n, sizeof(void *));
@@ -46,6 +60,7 @@ void st_process_configure(struct st_process_worker *pw)
     Stator__Worker__V1__Trigger pool = STATOR__WORKER__V1__TRIGGER__INIT;
     Stator__Worker__V1__ToWorker msg = STATOR__WORKER__V1__TO_WORKER__INIT;
 
+    st_process_describe(pw->rt, &c);
     fill_triggers(&c, rt->processor, items, list);
     pool.kind = (char *)pw->w->pool->trigger_kind;
     pool.name = (char *)pw->w->pool->name;
@@ -54,17 +69,8 @@ void st_process_configure(struct st_process_worker *pw)
     c.workers = pw->w->pool->worker_count;
     c.slot = pw->w->slot != NULL ? (char *)pw->w->slot->name : (char *)"";
     c.event_timeout_ns = pw->w->pool->event_timeout_ns;
-    c.function = (char *)f->name;
-    c.namespace_ = (char *)(f->namespace_ != NULL ? f->namespace_ : "");
-    c.version = f->version;
-    c.description = (char *)(f->description != NULL ? f->description : "");
-    c.handler = (char *)f->handler;
-    c.code_dir = (char *)rt->code_dir;
-    c.platform = in_cluster() ? (char *)"kube" : (char *)"local";
     c.max_concurrency = pw->max_concurrency;
     c.batch = pw->w->pool->batch_size != 0;
-    c.attributes = pw->rt->attributes != NULL ? pw->rt->attributes : (char *)"";
-    c.log_level = atomic_load_explicit(&st_log_function_threshold, memory_order_relaxed);
     msg.kind_case = STATOR__WORKER__V1__TO_WORKER__KIND_CONFIGURE;
     msg.configure = &c;
     if (st_control_send(&pw->control, &msg) != ST_OK)

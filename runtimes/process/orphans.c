@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -82,12 +83,28 @@ static void look(struct st_timer *t)
     st_loop_timer_arm(o->loop, &o->timer, LOOK_S * ST_SEC);
 }
 
+static void begin(struct st_orphans *o)
+{
+    o->looks = true;
+    st_loop_timer_arm(o->loop, &o->timer, LOOK_S * ST_SEC);
+}
+
 void st_orphans_watch(struct st_orphans *o, struct st_loop *main_loop)
 {
     o->loop = main_loop;
     st_timer_init(&o->timer, look);
     if (getpid() == 1)
-        st_loop_timer_arm(main_loop, &o->timer, LOOK_S * ST_SEC);
+        begin(o);
+}
+
+int st_orphans_adopt(struct st_orphans *o, struct st_error *err)
+{
+    if (o->looks)
+        return ST_OK;
+    if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0)
+        return st_error_sys(err, errno, "can't adopt orphans");
+    begin(o);
+    return ST_OK;
 }
 
 void st_orphans_leave(struct st_orphans *o)

@@ -13,6 +13,7 @@
 #include "processor/pool.h"
 #include "processor/processor.h"
 #include "processor/slot.h"
+#include "runtimes/process/template.h"
 #include "runtimes/process/worker.h"
 
 /* Of each body pool: address space, pages come on use. */
@@ -233,7 +234,6 @@ static void on_spawned(struct st_spawn *spawn)
         return;
     }
     pw->process = spawn->process;
-    atomic_store_explicit(&w->pid, (int)pw->process.pid, memory_order_relaxed);
     event_assign(&pw->exit_event, pw->loop->base, pw->process.pidfd, EV_READ | EV_PERSIST,
                  on_exit_event, pw);
     ST_ASSERT(event_add(&pw->exit_event, NULL) == 0);
@@ -351,8 +351,14 @@ void st_process_worker_spawn(struct st_worker *w)
     pw->spawn = (struct st_spawn){.main_loop = &rt->base.processor->main_loop,
                                   .loop = w->loop,
                                   .options = &pw->options,
-                                  .done = on_spawned};
-    st_spawn_start(&pw->spawn);
+                                  .done = on_spawned,
+                                  .pid = &w->pid,
+                                  .template = rt->template,
+                                  .number = w->index};
+    if (rt->template != NULL)
+        st_template_spawn(&pw->spawn);
+    else
+        st_spawn_start(&pw->spawn);
 }
 
 /* What the pool asks for */
@@ -393,6 +399,28 @@ void st_process_worker_restart(struct st_worker *w)
         st_process_kill(pw, ST_LOST_TIMEOUT, "an event ran past eventTimeout");
 }
 
+static void on_cancelled(struct st_loop *loop ST_UNUSED, struct st_mail *mail)
+{
+    st_process_grant_done(ST_CONTAINER_OF(mail, struct st_process_worker, cancel_mail));
+}
+
+static void on_cancel(struct st_loop *loop ST_UNUSED, struct st_mail *mail)
+{
+    struct st_process_worker *pw = ST_CONTAINER_OF(mail, struct st_process_worker, cancel_mail);
+
+    st_template_cancel(&pw->spawn);
+    st_loop_post(pw->loop, mail, on_cancelled);
+}
+
+/* It may wait for a template that imports for long. */
+static void cancel_spawn(struct st_process_worker *pw)
+{
+    if (pw->rt->template == NULL)
+        return;
+    pw->grants++;
+    st_loop_post(&pw->rt->base.processor->main_loop, &pw->cancel_mail, on_cancel);
+}
+
 void st_process_worker_stop(struct st_worker *w)
 {
     struct st_process_worker *pw = w->impl;
@@ -403,6 +431,8 @@ void st_process_worker_stop(struct st_worker *w)
     if (pw->stage == ST_PROCESS_RUNNING) {
         pw->loss = ST_LOST_EXIT;
         terminate(pw);
+    } else if (pw->stage == ST_PROCESS_SPAWNING) {
+        cancel_spawn(pw);
     } else if (pw->stage == ST_PROCESS_STARTING) {
         pw->loss = ST_LOST_EXIT;
         pw->stage = ST_PROCESS_KILLING;

@@ -22,6 +22,8 @@ struct st_process_runtime {
     char *attributes;                      /* runtimeAttributes as JSON, for the worker; owned */
     int64_t uid, gid;
     struct st_orphans orphans;
+    const char *template_argument; /* more for argv where it is to fork workers; NULL: it can't */
+    struct st_template *template;  /* NULL: workers are started one by one; owned */
 };
 
 /* By a language's load, after argv is set. `more` are variables ("NAME=value", NULL-terminated) on
@@ -29,6 +31,10 @@ struct st_process_runtime {
  * those that spec.stator.workerEnv names, and spec.env. */
 int st_process_load(struct st_process_runtime *rt, const char *const *more,
                     struct st_error *err) ST_MUST_CHECK;
+
+/* Main loop: the handler's code is another one. Workers that start from now on have it; those that
+ * run are the caller's to restart. */
+void st_process_code_changed(struct st_process_runtime *rt);
 
 /* By a language's unload. */
 void st_process_unload(struct st_process_runtime *rt);

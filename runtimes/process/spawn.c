@@ -245,10 +245,22 @@ static void on_request(struct st_loop *loop, struct st_mail *mail)
     struct st_spawn *spawn = ST_CONTAINER_OF(mail, struct st_spawn, mail);
 
     (void)loop;
+    st_spawn_make(spawn);
+    st_spawn_done(spawn);
+}
+
+void st_spawn_make(struct st_spawn *spawn)
+{
     spawn->error.code = ST_OK;
     if (st_spawn_now(spawn->options, &spawn->process, &spawn->error) != ST_OK)
         spawn->process = (struct st_process){.pid = 0, .pidfd = -1};
-    st_loop_post(spawn->loop, mail, on_back);
+}
+
+void st_spawn_done(struct st_spawn *spawn)
+{
+    if (spawn->pid != NULL)
+        atomic_store_explicit(spawn->pid, (int)spawn->process.pid, memory_order_relaxed);
+    st_loop_post(spawn->loop, &spawn->mail, on_back);
 }
 
 void st_spawn_start(struct st_spawn *spawn)
@@ -260,8 +272,10 @@ void st_spawn_start(struct st_spawn *spawn)
 
 void st_process_signal(const struct st_process *p, int signal)
 {
-    if (p->pid > 1) /* 0 and 1 would be this process's group, and everybody */
-        kill(-p->pid, signal);
+    if (p->pid <= 1) /* 0 and 1 would be this process's group, and everybody */
+        return;
+    if (kill(-p->pid, signal) != 0 && errno == ESRCH)
+        pidfd_send_signal(p->pidfd, signal, NULL, 0);
 }
 
 static void describe(const siginfo_t *info, char *how, size_t n)
@@ -316,4 +330,26 @@ uint64_t st_process_memory(pid_t pid)
     text[n] = '\0';
     at = strchr(text, ' '); /* all, resident, ... */
     return at != NULL ? strtoull(at, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+bool st_process_shares(pid_t pid, uint64_t *shared, uint64_t *private)
+{
+    char path[40], line[128];
+    FILE *f;
+
+    *shared = *private = 0;
+    snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)pid);
+    f = fopen(path, "re");
+    if (f == NULL)
+        return false;
+    while (fgets(line, sizeof(line), f) != NULL) {
+        const char *at = strchr(line, ':');
+
+        if (at != NULL && strncmp(line, "Shared_", 7) == 0)
+            *shared += strtoull(at + 1, NULL, 10) * 1024;
+        else if (at != NULL && strncmp(line, "Private_", 8) == 0)
+            *private += strtoull(at + 1, NULL, 10) * 1024;
+    }
+    fclose(f);
+    return *shared + *private > 0; /* a process that has ended has none */
 }

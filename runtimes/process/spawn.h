@@ -8,6 +8,8 @@
 #define RUNTIMES_PROCESS_SPAWN_H
 
 #include <sched.h>
+#include <stdatomic.h>
+#include <sys/queue.h>
 #include <sys/types.h>
 
 #include "processor/core/base.h"
@@ -17,6 +19,7 @@
 
 struct st_loop;
 struct st_spawn;
+struct st_template;
 
 struct st_spawn_options {
     const char *const *argv; /* argv[0] is a path; NULL-terminated; borrowed until done */
@@ -43,15 +46,26 @@ struct st_spawn {
     struct st_process process;
     struct st_error error;
     void (*done)(struct st_spawn *spawn);
+    atomic_int *pid; /* set as soon as the process is there */
+
+    /* For a template (template.h) */
+    struct st_template *template;
+    uint32_t number; /* what Fork says */
+    TAILQ_ENTRY(st_spawn) link;
 };
 
 void st_spawn_start(struct st_spawn *spawn);
+
+/* Its two halves, for the main loop: starts the process or sets the error; gives back. */
+void st_spawn_make(struct st_spawn *spawn);
+void st_spawn_done(struct st_spawn *spawn);
 
 /* The same at once; main thread. */
 int st_spawn_now(const struct st_spawn_options *opt, struct st_process *out,
                  struct st_error *err) ST_MUST_CHECK;
 
-/* Signals the whole group. Harmless when it has ended but was not waited for. */
+/* Signals the whole group, or a forked process that has none yet. Harmless when it has ended but
+ * was not waited for. */
 void st_process_signal(const struct st_process *p, int signal);
 
 /* It has ended (pidfd is readable): collects it, ends what is left of its group, closes pidfd.
@@ -61,6 +75,10 @@ int st_process_reap(struct st_process *p, char *how, size_t n);
 
 /* Resident bytes of the process, or 0. */
 uint64_t st_process_memory(pid_t pid);
+
+/* The same in two parts: pages that other processes have as well, and its own. False: not known.
+ * The kernel walks all its pages: milliseconds for gigabytes. */
+bool st_process_shares(pid_t pid, uint64_t *shared, uint64_t *private);
 
 /* Where stator-exec and other parts of the installation lie: beside the binary in a build tree, or
  * in libexec (executables) and lib (`sub`: "python") of an installation. False: not there. */

@@ -63,7 +63,8 @@ struct st_process_worker {
     struct st_channel *channel;
     struct st_output out, err;
     struct st_garbage garbage;
-    unsigned grants; /* stream credits on their way */
+    unsigned grants;            /* stream credits on their way, and cancel_mail */
+    struct st_mail cancel_mail; /* it is not wanted any more: to the template, and back */
 
     /* Events */
     struct st_flight *slots;
@@ -174,6 +175,9 @@ void st_process_grant_done(struct st_process_worker *pw);
 /* message.c: what the worker says on its control socket. */
 extern const struct st_control_handler st_process_control_handler;
 void st_process_configure(struct st_process_worker *pw);
+
+/* What Configure says about the function; texts are borrowed. */
+void st_process_describe(const struct st_process_runtime *rt, Stator__Worker__V1__Configure *c);
 
 /* A line that it printed. */
 void st_process_line(struct st_process_worker *pw, enum st_log_level level, const char *stream,
