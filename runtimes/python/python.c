@@ -77,6 +77,7 @@ static int python_load(struct st_runtime *rt, struct st_error *err)
     py->base.argv[1] = "-u";
     py->base.argv[2] = "-m";
     py->base.argv[3] = "stator._worker";
+    py->base.template_argument = "--template";
     return st_process_load(&py->base, more, err);
 }
 
@@ -107,6 +108,7 @@ const struct st_runtime_kind st_runtime_python_kind = {
     .attributes_size = sizeof(struct python_attributes),
     .obj_size = sizeof(struct python),
     .isolates = true,
+    .preforks = true,
     .load = python_load,
     .is_inline = st_process_is_inline,
     .spawn = st_process_worker_spawn,

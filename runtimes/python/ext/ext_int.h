@@ -274,6 +274,10 @@ int py_worker_run(void);
 /* Handles control messages when there are some. -1 with an exception. */
 int py_worker_control(int ready);
 
+/* ---- The template: fork.c ---- */
+
+PyObject *py_fork_worker(PyObject *module, PyObject *ignored);
+
 /* ---- Bodies in the pools: pool.c ---- */
 
 int py_pool_open(uint64_t size);

@@ -154,6 +154,12 @@ static PyMethodDef functions[] = {
     {"run", (PyCFunction)(void (*)(void))run, METH_VARARGS | METH_KEYWORDS, run_doc},
     {"current_event", current_event, METH_NOARGS,
      PyDoc_STR("The event that the calling code is about, or None.")},
+    {"fork_worker", py_fork_worker, METH_NOARGS,
+     PyDoc_STR("fork_worker() -> (pid, go)\n\n"
+               "Forks a child of this process's parent, which must adopt orphans. The child has a\n"
+               "session of its own, ends with its parent, and gets (0, -1), but only once the\n"
+               "caller has written a byte to the descriptor `go`; when that is closed before, it\n"
+               "ends.")},
     {NULL, NULL, 0, NULL}};
 
 static PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "stator._native",

@@ -6,6 +6,7 @@
     events     events out of records; cloudevents changes them
     results    what a handler gave back, as a reply
     worker     the start, the handler's context, what the processor asks for
+    template   imports the handler once and forks workers
     portable   the data plane and the loop in pure Python, over descriptor 4
     __main__   takes the data plane of the add-on stator._native if it is there, else portable
 

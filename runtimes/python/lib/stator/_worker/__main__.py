@@ -1,4 +1,4 @@
-"""`python3 -u -m stator._worker`: started by the processor, not by hand."""
+"""`python3 -u -m stator._worker [--template]`: started by the processor, not by hand."""
 
 from __future__ import annotations
 
@@ -40,13 +40,35 @@ def _cached(reason: str) -> tuple[Optional[Any], str]:
     return native, ""
 
 
+def _failed(control: Control, exc: BaseException) -> int:
+    try:
+        control.send("failed", text=str(exc))
+    except OSError:
+        pass
+    return 1
+
+
 def main() -> int:
     try:
-        worker = Worker(Control(wire.FD_CONTROL))
+        control = Control(wire.FD_CONTROL)
     except OSError:
         sys.stderr.write("stator._worker is started by the processor (stator run)\n")
         return 2
     native, reason = _native()
+
+    from stator._worker.loading import LoadError
+
+    handler = None
+    if "--template" in sys.argv[1:]:
+        del sys.argv[1:]  # not for the handler's eyes
+        from stator._worker import template
+
+        try:
+            handler = template.serve(native is not None)
+        except LoadError as exc:
+            return _failed(control, exc)
+        control = Control(wire.FD_CONTROL)
+    worker = Worker(control)
     for fd in range(wire.FD_DATA, wire.FD_END):
         try:
             os.set_inheritable(fd, False)
@@ -54,17 +76,10 @@ def main() -> int:
                 os.close(fd)
         except OSError:
             pass  # a processor that gives no shared memory
-
-    from stator._worker.loading import LoadError
-
     try:
-        worker.start(shared_memory=native is not None)
+        worker.start(native is not None, handler)
     except LoadError as exc:
-        try:
-            worker.control.send("failed", text=str(exc))
-        except OSError:
-            pass
-        return 1
+        return _failed(control, exc)
     if reason:
         worker.warn("The add-on stator._native is missing for this Python, so the portable worker "
                     "takes its place: the function runs several times slower. "

@@ -179,6 +179,15 @@ class Control:
                 return kind, values
         return "", {}  # of a later protocol
 
+    def configuration(self) -> dict[str, Any]:
+        """The fields of Configure. SystemExit when the worker is not wanted any more."""
+        while True:
+            message = self.read()
+            if message is None or message[0] == "terminate":
+                raise SystemExit(0)
+            if message[0] == "configure":
+                return message[1]
+
     def log(self, seq: int, level: int, message: str, variables: str) -> None:
         """A log message; level 0 debug to 3 error, variables a JSON object or empty."""
         from stator._json import to_utf8

@@ -25,6 +25,11 @@ _LEVELS = {10: 0, 20: 1, 30: 2, 40: 3}
 _NO = ("no", "false", "disable", "disabled")
 
 
+def language() -> str:
+    """What Hello says."""
+    return "python " + ".".join(map(str, sys.version_info[:3]))
+
+
 class Call:
     """An event, or a batch of them, that the handler has."""
 
@@ -70,23 +75,17 @@ class Worker:
         self.pending_callback: Any = None  # a task, where one was a coroutine
         os.register_at_fork(after_in_child=self._in_child)
 
-    def start(self, shared_memory: bool) -> None:
-        """Says hello, takes the configuration, loads the handler and runs init_context(). Raises
-        loading.LoadError, and SystemExit when the processor is gone."""
-        version = ".".join(map(str, sys.version_info[:3]))
-        self.control.send("hello", protocol=wire.PROTOCOL, language=f"python {version}",
+    def start(self, shared_memory: bool, handler: Optional[Handler] = None) -> None:
+        """Says hello, takes the configuration, loads the handler (if the template has not) and
+        runs init_context(). Raises loading.LoadError, and SystemExit when the processor is gone."""
+        self.control.send("hello", protocol=wire.PROTOCOL, language=language(),
                           shared_memory=shared_memory)
-        while True:
-            message = self.control.read()
-            if message is None or message[0] == "terminate":
-                raise SystemExit(0)
-            if message[0] == "configure":
-                break
-        self._configure(message[1])
+        self._configure(self.control.configuration())
+        if handler is None:
+            from stator._worker import loading
 
-        from stator._worker import loading
-
-        self.handler = loading.load(self.configuration["handler"], self.configuration["code_dir"])
+            handler = loading.load(self.configuration["handler"], self.configuration["code_dir"])
+        self.handler = handler
         if self.handler.init_context is not None:
             self._init_context(self.handler.init_context)
 
