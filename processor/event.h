@@ -78,8 +78,10 @@ enum st_claim_state {
 };
 
 enum st_event_flag {
-    ST_EVENT_BORROWS = 1,       /* bytes lie in a buffer of the trigger: detach before they go */
-    ST_EVENT_BODY_STREAMING = 2 /* reserved: the body is not whole */
+    ST_EVENT_BORROWS = 1,        /* bytes lie in a buffer of the trigger: detach before they go */
+    ST_EVENT_BODY_STREAMING = 2, /* reserved: the body is not whole */
+    ST_EVENT_TOMBSTONE = 4,      /* a message without a value, which is not an empty one */
+    ST_EVENT_PATIENT = 8         /* waits for a worker for ever: its source keeps it anyway */
 };
 
 struct st_event {
@@ -92,6 +94,7 @@ struct st_event {
     struct st_loop *home;
     struct st_worker *worker;    /* that it is assigned to, or NULL; under the pool's lock */
     TAILQ_ENTRY(st_event) link;  /* in the pool's queue; under the pool's lock */
+    uint32_t group;              /* of a batch made by its trigger; 0: the pool makes batches */
     bool in_queue;               /* under the pool's lock */
     bool answered;               /* [home] */
     bool has_result;             /* [home] result is there, holds delay the answer */

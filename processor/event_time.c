@@ -25,17 +25,27 @@ static struct st_worker *worker_of(struct st_pool *pool, struct st_event *ev)
     return w;
 }
 
+/* Until when it waits for a worker. */
+static uint64_t wait_end(const struct st_event *ev)
+{
+    if (ev->flags & ST_EVENT_PATIENT)
+        return UINT64_MAX;
+    return ev->queued_ns + ev->trigger->pool->wait_ns;
+}
+
 /* An assignment by another loop is noticed within a quarter of the event timeout. */
 void st_event_time_wait(struct st_event *ev)
 {
     const struct st_pool *pool = ev->trigger->pool;
-    uint64_t now = st_loop_now(ev->home), end = ev->queued_ns + pool->wait_ns, left;
+    uint64_t now = st_loop_now(ev->home), end = wait_end(ev), left;
     uint64_t step = pool->event_timeout_ns / 4;
 
     if (ev->deadline_ns != 0 && ev->deadline_ns < end)
         end = ev->deadline_ns;
     if (now < ev->queued_ns + pool->batch_wait_ns && ev->queued_ns + pool->batch_wait_ns < end)
         end = ev->queued_ns + pool->batch_wait_ns;
+    if (end == UINT64_MAX && step == 0)
+        return; /* nothing to wait for */
     left = end > now ? end - now : 0;
     st_loop_timer_arm(ev->home, &ev->timer, step != 0 && step < left ? step : left);
 }
@@ -153,7 +163,7 @@ static void on_event_timer(struct st_timer *t)
     waits = ev->in_queue;
     w = ev->worker;
     pthread_mutex_unlock(&pool->lock);
-    over = expired || (waits && ev->queued_ns + pool->wait_ns <= now);
+    over = expired || (waits && wait_end(ev) <= now);
     if (over && st_pool_withdraw(pool, ev)) {
         if (waits)
             st_metric_add(ev->home->metrics, pool->metrics.timeout, 1);

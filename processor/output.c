@@ -54,8 +54,8 @@ static void register_metrics(struct st_output *o)
     o->metrics.failed = st_metric_register(ST_METRIC_EMITS, labels.items);
 }
 
-static int output_make(struct st_processor *p, const struct st_output_config *c,
-                       struct st_error *err)
+struct st_output *st_output_add(struct st_processor *p, const struct st_output_config *c,
+                                void *owned, struct st_error *err)
 {
     struct st_output *o = st_calloc(1, c->kind->obj_size);
     struct st_error why = {.code = ST_OK};
@@ -64,6 +64,7 @@ static int output_make(struct st_processor *p, const struct st_output_config *c,
     o->kind = c->kind;
     o->name = c->name;
     o->options = c->options;
+    o->owned = owned;
     o->processor = p;
     o->loops = st_calloc(p->loop_count, sizeof o->loops[0]);
     for (unsigned i = 0; i < p->loop_count; i++) {
@@ -71,21 +72,22 @@ static int output_make(struct st_processor *p, const struct st_output_config *c,
         TAILQ_INIT(&o->loops[i].open);
     }
     register_metrics(o);
+    p->outputs = st_realloc(p->outputs, (p->output_count + 1) * sizeof(struct st_output *));
     p->outputs[p->output_count++] = o;
     if (c->kind->init(o, &why) == ST_OK)
-        return ST_OK;
-    return st_error_set(err, why.code, "output %s: %s", o->name, why.text);
+        return o;
+    st_error_set(err, why.code, "output %s: %s", o->name, why.text);
+    return NULL;
 }
 
 int st_outputs_make(struct st_processor *p, struct st_error *err)
 {
     const struct st_function_config *f = &p->config->function;
-    int code = ST_OK;
 
-    p->outputs = st_calloc(f->output_count + 1, sizeof(struct st_output *));
-    for (size_t i = 0; i < f->output_count && code == ST_OK; i++)
-        code = output_make(p, &f->outputs[i], err);
-    return code;
+    for (size_t i = 0; i < f->output_count; i++)
+        if (st_output_add(p, &f->outputs[i], NULL, err) == NULL)
+            return err->code;
+    return ST_OK;
 }
 
 /* What it had not confirmed when it was closed has failed. */
@@ -118,6 +120,7 @@ static void output_free(struct st_output *o)
     }
     free(o->loops);
     o->magic = 0;
+    free(o->owned);
     free(o);
 }
 

@@ -20,6 +20,7 @@
 struct st_event;
 struct st_loop;
 struct st_output;
+struct st_output_config;
 struct st_processor;
 
 enum { ST_OUTPUT_MAGIC = 0x6f757470 };
@@ -77,6 +78,7 @@ struct st_output {
     const struct st_output_kind *kind;
     const char *name;
     const void *options; /* filled by the kind's table */
+    void *owned;         /* freed with it */
     struct st_processor *processor;
     struct st_output_loop *loops; /* one a loop, by index; processor/output.c only */
     _Atomic uint64_t copied;      /* bytes that travel to the loops of their events */
@@ -88,6 +90,12 @@ struct st_output {
 /* Makes one for each configured output, into p->outputs, and unmakes them. Main thread. */
 int st_outputs_make(struct st_processor *p, struct st_error *err) ST_MUST_CHECK;
 void st_outputs_free(struct st_processor *p);
+
+/* One more, that configuration does not name: of a trigger, for its dead letters. Main thread, in a
+ * trigger's init. `owned` is freed with the output: it may hold the name and the options. NULL with
+ * *err. */
+struct st_output *st_output_add(struct st_processor *p, const struct st_output_config *config,
+                                void *owned, struct st_error *err);
 
 /* All of them, on the loop. */
 int st_outputs_open(struct st_processor *p, struct st_loop *loop,

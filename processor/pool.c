@@ -355,6 +355,32 @@ static void submit_to_batch(struct st_pool *pool, struct st_event *ev)
         st_pool_batch(pool);
 }
 
+void st_pool_submit_batch(struct st_pool *pool, struct st_event *const *events, unsigned n)
+{
+    struct st_loop *home = events[0]->home;
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        ST_ASSERT(events[i]->flags & ST_EVENT_PATIENT);
+        events[i]->pending = st_event_time_submitted(events[i]) == ST_OK;
+        events[i]->queued_ns = st_loop_now(home);
+    }
+    pthread_mutex_lock(&pool->lock);
+    if (++pool->last_group == 0)
+        pool->last_group = 1;
+    for (; kept < n && events[kept]->pending && pool_has_room(pool, events[kept]); kept++) {
+        events[kept]->group = pool->last_group;
+        pool_enqueue(pool, events[kept], false);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    st_metric_add(home->metrics, pool->metrics.count, n);
+    for (unsigned i = kept; i < n; i++)
+        st_event_finish_as(events[i],
+                           events[i]->pending ? ST_OUTCOME_NO_WORKER : ST_OUTCOME_NO_MEMORY);
+    if (kept > 0)
+        st_pool_batch(pool);
+}
+
 void st_pool_submit(struct st_pool *pool, struct st_event *ev)
 {
     struct st_metrics_shard *shard = ev->home->metrics;
@@ -382,7 +408,8 @@ void st_pool_submit(struct st_pool *pool, struct st_event *ev)
     if (st_likely(w != NULL)) {
         a = pool_assign(w, ev);
     } else {
-        room = pool->wait_ns > 0 && pool_has_room(pool, ev);
+        room =
+            (pool->wait_ns > 0 || (ev->flags & ST_EVENT_PATIENT) != 0) && pool_has_room(pool, ev);
         if (room) {
             ev->queued_ns = st_loop_now(ev->home);
             pool_enqueue(pool, ev, false);
@@ -408,15 +435,16 @@ static bool pool_takes(const struct st_worker *w)
     return (w->state == ST_WORKER_IDLE || w->state == ST_WORKER_BUSY) && !w->is_inline;
 }
 
-/* Takes up to `most` events that waited for the worker. */
+/* Takes up to `most` events that waited for the worker; of one group, where there are groups. */
 static unsigned pool_take(struct st_pool *pool, struct st_worker *w, struct st_event **events,
                           uint32_t *assignments, unsigned most)
 {
     uint64_t now = st_loop_now(w->loop);
+    struct st_event *ev;
     unsigned n = 0;
 
-    while (n < most && !TAILQ_EMPTY(&pool->queue) && pool_takes(w)) {
-        struct st_event *ev = TAILQ_FIRST(&pool->queue);
+    while (n < most && (ev = TAILQ_FIRST(&pool->queue)) != NULL && pool_takes(w) &&
+           (n == 0 || ev->group == events[0]->group)) {
         uint64_t waited = now > ev->queued_ns ? now - ev->queued_ns : 0;
 
         pool_dequeue(pool, ev);
@@ -435,8 +463,8 @@ static bool pool_batch_is_due(const struct st_pool *pool, uint64_t now)
 {
     const struct st_event *first = TAILQ_FIRST(&pool->queue);
 
-    return first != NULL &&
-           (pool->queued >= pool->batch_size || first->queued_ns + pool->batch_wait_ns <= now);
+    return first != NULL && (first->group != 0 || pool->queued >= pool->batch_size ||
+                             first->queued_ns + pool->batch_wait_ns <= now);
 }
 
 static void feed_batch(struct st_pool *pool, struct st_worker *w)
@@ -678,40 +706,6 @@ void st_pool_worker_stuck(struct st_pool *pool, struct st_worker *w)
     st_loop_post(w->loop, &w->mail, deliver_abandon);
     if (replace)
         replace_worker(pool, w);
-}
-
-/* Health */
-
-bool st_pool_is_usable(struct st_pool *pool)
-{
-    bool usable;
-
-    pthread_mutex_lock(&pool->lock);
-    usable =
-        pool->counts[ST_WORKER_IDLE] + pool->counts[ST_WORKER_BUSY] + pool->counts[ST_WORKER_FULL] >
-        0;
-    pthread_mutex_unlock(&pool->lock);
-    return usable;
-}
-
-bool st_pool_was_ready(struct st_pool *pool)
-{
-    bool ready;
-
-    pthread_mutex_lock(&pool->lock);
-    ready = pool->readied >= pool->worker_count;
-    pthread_mutex_unlock(&pool->lock);
-    return ready;
-}
-
-bool st_pool_is_live(struct st_pool *pool)
-{
-    bool live;
-
-    pthread_mutex_lock(&pool->lock);
-    live = pool->stuck <= pool->worker_count;
-    pthread_mutex_unlock(&pool->lock);
-    return live;
 }
 
 /* The end */

@@ -34,6 +34,7 @@ struct st_pool {
     uint32_t max_concurrency;  /* events that a worker may have at once, at least 1 */
     uint32_t batch_size;       /* events of a full batch; 0: no batches */
     uint64_t batch_wait_ns;    /* how long the first event of a batch waits for others */
+    uint32_t last_group;       /* st_event.group; under the lock */
 
     /* By loop index, NULL where a loop has none; NULL: workers are not inline. Entries are set and
      * read on their own loop. */
@@ -81,6 +82,10 @@ void st_pool_spawn(struct st_pool *pool);
 /* An event needs a worker: runs inline, is handed over, or waits. Home loop. Always ends in one
  * answer. The event's home reference stays with the event. */
 void st_pool_submit(struct st_pool *pool, struct st_event *ev);
+
+/* The same for the n events of one batch that their trigger made: they wait for a worker together
+ * and go to it together. For pools with batches; the events are PATIENT. */
+void st_pool_submit_batch(struct st_pool *pool, struct st_event *const *events, unsigned n);
 
 /* Runs the event on its loop's inline worker. Home loop of the event and loop of the worker. */
 void st_pool_run_inline(struct st_worker *w, struct st_event *ev);

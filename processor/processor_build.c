@@ -479,8 +479,8 @@ void st_processor_dismantle(struct st_processor *p)
             st_processor_give_up(p);
     if (has_strays(p))
         st_processor_give_up(p);
+    st_outputs_free(p); /* some of their options are triggers' */
     free_triggers(p);
-    st_outputs_free(p);
     if (p->runtime != NULL && p->runtime->kind->unload != NULL)
         p->runtime->kind->unload(p->runtime);
     for (unsigned i = 0; i < p->pool_count; i++)

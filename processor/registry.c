@@ -10,10 +10,12 @@
 #include "triggers/cron/cron_trigger.h"
 #include "triggers/http/http_trigger.h"
 #include "triggers/kafka/kafka_output.h"
+#include "triggers/kafka/kafka_trigger.h"
 
 const struct st_trigger_kind *const st_trigger_kinds[] = {
     &st_trigger_http_kind,
     &st_trigger_cron_kind,
+    &st_trigger_kafka_kind,
     NULL,
 };
 

@@ -15,6 +15,7 @@
 
 struct st_event;
 struct st_pool;
+struct st_position;
 struct st_processor;
 struct st_result;
 struct st_trigger;
@@ -23,9 +24,11 @@ struct st_trigger_config;
 enum { ST_TRIGGER_MEMBER_MAX = 128 };
 
 struct st_trigger_kind {
-    const char *name;                   /* as events report it: "http", "cron", "kafka-cluster" */
-    const char *const *aliases;         /* other values of `kind`, NULL-terminated; may be NULL */
-    const char *event_class;            /* Nuclio's class: "sync" or "async" */
+    const char *name;           /* as events report it: "http", "cron", "kafka-cluster" */
+    const char *const *aliases; /* other values of `kind`, NULL-terminated; may be NULL */
+    const char *event_class;    /* Nuclio's class: "sync" or "async" */
+    bool acknowledges; /* its source keeps messages until they are acknowledged: it delivers them
+                        * again, in order, as struct st_delivery_config says */
     const struct st_option *attributes; /* table of `attributes`, fills attributes_size bytes */
     size_t attributes_size;
     size_t obj_size; /* of the kind's struct, which begins with struct st_trigger */
@@ -56,6 +59,11 @@ struct st_trigger_kind {
 
     /* Home loop: the last reference is gone, the memory is the trigger's again. */
     void (*release)(struct st_event *ev);
+
+    /* Any loop: a handler acknowledges the message at this position, and all earlier ones of its
+     * shard that wait for that (explicitAckMode); a position that is not waited for is ignored. The
+     * topic is borrowed. NULL: the source knows no such thing. */
+    void (*acknowledge)(struct st_trigger *t, const struct st_position *at);
 
     /* Streamed answers; all three or none. Home loop. Head: status, type and headers of result;
      * body bytes in result->body belong to the stream too. write() takes over the buffer's

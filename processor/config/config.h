@@ -20,6 +20,27 @@ struct st_env_var {
 
 enum st_batch_mode { ST_BATCH_DISABLE, ST_BATCH_ENABLE };
 
+enum st_ack_mode { ST_ACK_IMPLICIT, ST_ACK_ENABLE, ST_ACK_EXPLICIT_ONLY };
+
+/* What only sources that are acknowledged have: kinds with `acknowledges`. */
+struct st_delivery_config {
+    int ordering;  /* enum st_ordering */
+    int64_t lanes; /* of a shard */
+    struct {
+        bool given;
+        int64_t max_attempts;
+        uint64_t base_ns, cap_ns;
+        int relaxed;      /* order: strict, relaxed */
+        int on_exhausted; /* enum st_exhausted, or one more: not given */
+    } retry;
+    struct {
+        bool given;
+        char *topic, *output;
+    } dead_letter;
+    int ack_mode; /* enum st_ack_mode */
+    uint64_t ack_wait_ns;
+};
+
 struct st_trigger_config {
     const char *name; /* key of the map unless `name` says otherwise */
     const struct st_trigger_kind *kind;
@@ -32,7 +53,9 @@ struct st_trigger_config {
         int mode;            /* enum st_batch_mode */
         int64_t size;        /* events of a full batch */
         uint64_t timeout_ns; /* how long its first event may wait for others */
+        uint64_t bytes;      /* of messages in one batch of a broker's trigger */
     } batch;
+    struct st_delivery_config delivery;
     const char *url;       /* "": the kind's default */
     void *attributes;      /* the kind's struct, filled by its table; never NULL */
     unsigned line, column; /* in the file; 0: not from a file */

@@ -126,6 +126,32 @@ static void check_trigger(struct st_reader *r, const struct st_raw_trigger *raw)
     st_reader_error(r, field, place, "spec.triggers.%s.%s: %s", raw->key, member, err.text);
 }
 
+/* Options that mean something only where a source keeps messages until they are acknowledged. */
+static void warn_of_delivery(struct st_reader *r, const struct st_raw_trigger *raw)
+{
+    const struct st_delivery_config *d = &raw->c.delivery;
+    const struct {
+        const char *name;
+        const void *field;
+        bool means, is_block;
+    } options[] = {{"ordering", &d->ordering, true, false},
+                   {"lanes", &d->lanes, true, false},
+                   {"retry", &d->retry, d->retry.given, true},
+                   {"deadLetter", &d->dead_letter, d->dead_letter.given, true},
+                   {"explicitAckMode", &d->ack_mode, d->ack_mode != ST_ACK_IMPLICIT, false}};
+
+    for (size_t i = 0; i < ST_ARRAY_LEN(options); i++) {
+        struct st_node place = {.line = raw->c.line, .column = raw->c.column};
+        bool set = st_reader_was_set(r, options[i].field, &place);
+
+        if (options[i].means && (set || options[i].is_block))
+            st_diag_warn(r->diag, (struct st_place){r->doc->file, place.line, place.column},
+                         "spec.triggers.%s.%s: a trigger of kind %s has nothing to acknowledge and "
+                         "ignores it",
+                         raw->key, options[i].name, raw->c.kind->name);
+    }
+}
+
 static void finish_trigger(struct st_reader *r, struct st_raw_trigger *raw,
                            const struct st_config_env *env)
 {
@@ -153,6 +179,8 @@ static void finish_trigger(struct st_reader *r, struct st_raw_trigger *raw,
         return;
     }
     errors = r->diag->errors;
+    if (!raw->c.kind->acknowledges)
+        warn_of_delivery(r, raw);
     raw->c.attributes =
         read_attributes(r, raw->c.kind->attributes, raw->c.kind->attributes_size, raw->attributes,
                         trigger_path(&path, raw->key, "attributes"));

@@ -28,12 +28,6 @@ int st_log_level_of(int index)
         .name = (key), .type = ST_OPT_ANY, .flags = ST_OPT_UNSUPPORTED \
     }
 
-/* The same, of which one value asks for nothing. */
-#define UNSUPPORTED_BUT(key, word)                                                      \
-    {                                                                                   \
-        .name = (key), .type = ST_OPT_ANY, .flags = ST_OPT_UNSUPPORTED, .value = (word) \
-    }
-
 #define END          \
     {                \
         .name = NULL \
@@ -191,6 +185,83 @@ static const struct st_option batch_table[] = {
      .max = 3600e9,
      .help = "How long the first event of a batch waits for others.",
      .example = "1s"},
+    {.name = "bytes",
+     .type = ST_OPT_SIZE,
+     .offset = BATCH(bytes),
+     .value = "4Mi",
+     .min = 1,
+     .max = 1e12,
+     .help = "Bytes that make a batch of a broker's messages full.",
+     .example = "4Mi"},
+    END};
+
+static const char *const orderings[] = {"key", "partition", "none", NULL};
+static const char *const ack_modes[] = {"disable", "enable", "explicitOnly", NULL};
+static const char *const retry_orders[] = {"strict", "relaxed", NULL};
+static const char *const exhausted_names[] = {"dlq", "ack", "stop", NULL};
+
+#define RETRY(member) TRIGGER(c.delivery.retry.member) - TRIGGER(c.delivery.retry)
+
+static const struct st_option retry_table[] = {
+    {.name = "maxAttempts",
+     .type = ST_OPT_INT,
+     .offset = RETRY(max_attempts),
+     .value = "5",
+     .min = 1,
+     .max = 1e6,
+     .help = "Deliveries of a message, the first one included.",
+     .example = "5"},
+    {.name = "base",
+     .type = ST_OPT_DURATION,
+     .offset = RETRY(base_ns),
+     .value = "100ms",
+     .min = 1e6,
+     .max = 3600e9,
+     .help = "Longest wait before the second delivery; it doubles with each one, the wait itself "
+             "is random.",
+     .example = "100ms"},
+    {.name = "cap",
+     .type = ST_OPT_DURATION,
+     .offset = RETRY(cap_ns),
+     .value = "30s",
+     .min = 1e6,
+     .max = 86400e9,
+     .help = "Longest wait before any delivery.",
+     .example = "30s"},
+    {.name = "order",
+     .type = ST_OPT_ENUM,
+     .offset = RETRY(relaxed),
+     .value = "strict",
+     .values = retry_orders,
+     .help = "strict: later messages of the key wait for one that is tried again; relaxed: they "
+             "pass it.",
+     .example = "strict"},
+    {.name = "onExhausted",
+     .type = ST_OPT_ENUM,
+     .offset = RETRY(on_exhausted),
+     .value = "dlq",
+     .values = exhausted_names,
+     .help = "After the last attempt: to the dead letters (stop, where there are none), "
+             "acknowledged all the same, or kept, so that its key stops.",
+     .example = "dlq"},
+    END};
+
+#define DEAD_LETTER(member) TRIGGER(c.delivery.dead_letter.member) - TRIGGER(c.delivery.dead_letter)
+
+static const struct st_option dead_letter_table[] = {
+    {.name = "topic",
+     .type = ST_OPT_STRING,
+     .offset = DEAD_LETTER(topic),
+     .value = "",
+     .flags = ST_OPT_EXPAND,
+     .help = "Topic of the dead letters; by default the output's.",
+     .example = "orders-dead"},
+    {.name = "output",
+     .type = ST_OPT_STRING,
+     .offset = DEAD_LETTER(output),
+     .value = "",
+     .help = "One of spec.stator.outputs; by default the trigger's own servers.",
+     .example = "dead"},
     END};
 
 static const struct st_option trigger_table[] = {
@@ -270,8 +341,21 @@ static const struct st_option trigger_table[] = {
      .table = batch_table,
      .help = "Several events in one call of the handler.",
      .example = "{mode: enable, batchSize: 10, timeout: 1s}"},
-    UNSUPPORTED_BUT("explicitAckMode", "disable"),
-    UNSUPPORTED("waitExplicitAckDuringRebalanceTimeout"),
+    {.name = "explicitAckMode",
+     .type = ST_OPT_ENUM,
+     .offset = TRIGGER(c.delivery.ack_mode),
+     .value = "disable",
+     .values = ack_modes,
+     .help = "Whether handlers acknowledge messages themselves: enable, when they say so in their "
+             "response; explicitOnly, always.",
+     .example = "enable"},
+    {.name = "waitExplicitAckDuringRebalanceTimeout",
+     .type = ST_OPT_DURATION,
+     .offset = TRIGGER(c.delivery.ack_wait_ns),
+     .value = "100ms",
+     .max = 3600e9,
+     .help = "How long explicit acknowledgements are waited for when a partition is taken away.",
+     .example = "100ms"},
     {.name = "maxConcurrency",
      .type = ST_OPT_INT,
      .offset = TRIGGER(c.max_concurrency),
@@ -281,10 +365,35 @@ static const struct st_option trigger_table[] = {
      .help =
          "Events that one worker may have in flight; more than one for handlers that are async.",
      .example = "100"},
-    UNSUPPORTED("ordering"),
-    UNSUPPORTED("lanes"),
-    UNSUPPORTED("retry"),
-    UNSUPPORTED("deadLetter"),
+    {.name = "ordering",
+     .type = ST_OPT_ENUM,
+     .offset = TRIGGER(c.delivery.ordering),
+     .value = "key",
+     .values = orderings,
+     .help = "What is handled in order: messages of one key, of one partition, or nothing.",
+     .example = "key"},
+    {.name = "lanes",
+     .type = ST_OPT_INT,
+     .offset = TRIGGER(c.delivery.lanes),
+     .value = "4",
+     .min = 1,
+     .max = 1024,
+     .help = "Messages of one partition that are handled at once when the order is by key.",
+     .example = "4"},
+    {.name = "retry",
+     .type = ST_OPT_OBJECT,
+     .offset = TRIGGER(c.delivery.retry),
+     .flags = ST_OPT_GIVEN,
+     .table = retry_table,
+     .help = "Messages whose handler fails are delivered again.",
+     .example = "{maxAttempts: 5}"},
+    {.name = "deadLetter",
+     .type = ST_OPT_OBJECT,
+     .offset = TRIGGER(c.delivery.dead_letter),
+     .flags = ST_OPT_GIVEN,
+     .table = dead_letter_table,
+     .help = "Where messages go that are rejected or out of attempts.",
+     .example = "{topic: orders-dead}"},
     UNSUPPORTED("key"),
     END};
 

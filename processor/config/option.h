@@ -26,7 +26,8 @@ enum st_option_flag {
     ST_OPT_EXPAND = 2,      /* ${NAME}, ${NAME:-default}, ${file:/path}; typed afterwards */
     ST_OPT_SECRET = 4,      /* redacted wherever configuration is shown */
     ST_OPT_UNSUPPORTED = 8, /* known, but this build ignores it and says so; with ST_OPT_ANY */
-    ST_OPT_SCALARS = 16     /* STRING_MAP: numbers and booleans are taken as they are written */
+    ST_OPT_SCALARS = 16,    /* STRING_MAP: numbers and booleans are taken as they are written */
+    ST_OPT_GIVEN = 32       /* OBJECT: its struct begins with a bool, set when the block is there */
 };
 
 struct st_string_list {

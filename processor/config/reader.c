@@ -305,6 +305,8 @@ static void read_value(struct st_reader *r, const struct st_option *row, void *b
         read_map(r, row, base, node, path);
         break;
     case ST_OPT_OBJECT:
+        if (row->flags & ST_OPT_GIVEN)
+            *(bool *)field = true;
         fill(r, row->table, field, node, path);
         break;
     case ST_OPT_NODE:

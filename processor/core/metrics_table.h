@@ -52,6 +52,20 @@
       "Messages for outputs, by output and result") \
     X(METRIC_PUSHES, "stator_metric_pushes_total", ST_COUNTER, 1, \
       "Pushes of these metrics to a gateway, by sink and result") \
+    X(SOURCE_LAG, "stator_source_lag", ST_GAUGE, 1, \
+      "Messages of a partition between the position that may be committed and its end") \
+    X(SOURCE_PENDING, "stator_source_pending", ST_GAUGE, 1, \
+      "Messages of a partition that were taken and are not done") \
+    X(SOURCE_AGE, "stator_source_stalled_seconds", ST_GAUGE, 1, \
+      "How long a partition's position has stood still with messages open") \
+    X(COMMIT_SECONDS, "stator_commit_seconds", ST_HISTOGRAM, 1, "How long commits of offsets took") \
+    X(REBALANCES, "stator_rebalances_total", ST_COUNTER, 1, "Times that partitions were taken away") \
+    X(REBALANCE_SECONDS, "stator_rebalance_seconds", ST_HISTOGRAM, 1, \
+      "From the word that partitions go to their release") \
+    X(RETRIES, "stator_retries_total", ST_COUNTER, 1, "Deliveries of messages that had failed") \
+    X(DEAD_LETTERS, "stator_dead_letters_total", ST_COUNTER, 1, "Messages put aside for good") \
+    X(ACKED_FAILED, "stator_acknowledged_failures_total", ST_COUNTER, 1, \
+      "Messages that failed and were acknowledged all the same") \
     X(SLOT_INFO, "stator_slot_info", ST_GAUGE, 1, "1 for each slot, its binding in the labels") \
     X(READY_SECONDS, "stator_ready_seconds", ST_GAUGE, 1000, "From the process's start to readiness") \
     X(PROCESS_CPU, "process_cpu_seconds_total", ST_COUNTER, 1, \

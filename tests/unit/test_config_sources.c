@@ -268,7 +268,7 @@ static void test_cron_mode(void **state)
 }
 
 /* What asks for nothing gets no warning. */
-static void test_unsupported_but_off(void **state)
+static void test_nothing_to_acknowledge(void **state)
 {
     struct st_config c;
 
@@ -279,10 +279,9 @@ static void test_unsupported_but_off(void **state)
                    "      batch: {mode: disable, batchSize: 10, timeout: 1s}\n",
               "");
     st_config_free(&c);
-    load_text(
-        &c, SPEC "  triggers:\n    web:\n      kind: http\n      explicitAckMode: enable\n",
-        "f.yaml:6:24: warning: spec.triggers.web.explicitAckMode: this build does not support "
-        "it yet and ignores it\n");
+    load_text(&c, SPEC "  triggers:\n    web:\n      kind: http\n      explicitAckMode: enable\n",
+              "f.yaml:6:24: warning: spec.triggers.web.explicitAckMode: a trigger of kind http has "
+              "nothing to acknowledge and ignores it\n");
     st_config_free(&c);
 }
 
@@ -292,7 +291,7 @@ int main(void)
         cmocka_unit_test(test_inline),         cmocka_unit_test(test_inline_runtime),
         cmocka_unit_test(test_inline_faults),  cmocka_unit_test(test_secrets),
         cmocka_unit_test(test_secrets_faults), cmocka_unit_test(test_embedded_platform),
-        cmocka_unit_test(test_cron_mode),      cmocka_unit_test(test_unsupported_but_off),
+        cmocka_unit_test(test_cron_mode),      cmocka_unit_test(test_nothing_to_acknowledge),
     };
 
     return cmocka_run_group_tests(tests, kit_setup, kit_teardown);

@@ -25,11 +25,11 @@
     F(rd_kafka_conf_new) F(rd_kafka_conf_destroy) F(rd_kafka_conf_dup) F(rd_kafka_conf_set) \
     F(rd_kafka_conf_set_opaque) F(rd_kafka_conf_set_log_cb) F(rd_kafka_conf_set_error_cb) \
     F(rd_kafka_conf_set_dr_msg_cb) F(rd_kafka_conf_set_stats_cb) \
-    F(rd_kafka_conf_set_rebalance_cb) F(rd_kafka_conf_set_offset_commit_cb) \
+    F(rd_kafka_conf_set_rebalance_cb) F(rd_kafka_conf_set_consume_cb) F(rd_kafka_conf_set_offset_commit_cb) \
     F(rd_kafka_conf_set_oauthbearer_token_refresh_cb) F(rd_kafka_conf_set_events) \
     F(rd_kafka_opaque) F(rd_kafka_set_log_queue) F(rd_kafka_poll) F(rd_kafka_poll_set_consumer) \
     F(rd_kafka_queue_get_main) F(rd_kafka_queue_get_consumer) F(rd_kafka_queue_new) \
-    F(rd_kafka_queue_destroy) F(rd_kafka_queue_poll) F(rd_kafka_queue_length) \
+    F(rd_kafka_queue_destroy) F(rd_kafka_queue_poll) F(rd_kafka_queue_poll_callback) F(rd_kafka_version) F(rd_kafka_version_str) F(rd_kafka_queue_length) \
     F(rd_kafka_queue_io_event_enable) F(rd_kafka_queue_forward) F(rd_kafka_queue_yield) \
     F(rd_kafka_topic_new) F(rd_kafka_topic_destroy) F(rd_kafka_topic_name) \
     F(rd_kafka_topic_opaque) F(rd_kafka_produce) F(rd_kafka_producev) F(rd_kafka_flush) \
@@ -80,6 +80,7 @@ int st_rdkafka_load(struct st_error *err) ST_MUST_CHECK;
 #define rd_kafka_conf_dup (*st_rdkafka.rd_kafka_conf_dup)
 #define rd_kafka_conf_new (*st_rdkafka.rd_kafka_conf_new)
 #define rd_kafka_conf_set (*st_rdkafka.rd_kafka_conf_set)
+#define rd_kafka_conf_set_consume_cb (*st_rdkafka.rd_kafka_conf_set_consume_cb)
 #define rd_kafka_conf_set_dr_msg_cb (*st_rdkafka.rd_kafka_conf_set_dr_msg_cb)
 #define rd_kafka_conf_set_error_cb (*st_rdkafka.rd_kafka_conf_set_error_cb)
 #define rd_kafka_conf_set_events (*st_rdkafka.rd_kafka_conf_set_events)
@@ -157,6 +158,7 @@ int st_rdkafka_load(struct st_error *err) ST_MUST_CHECK;
 #define rd_kafka_queue_length (*st_rdkafka.rd_kafka_queue_length)
 #define rd_kafka_queue_new (*st_rdkafka.rd_kafka_queue_new)
 #define rd_kafka_queue_poll (*st_rdkafka.rd_kafka_queue_poll)
+#define rd_kafka_queue_poll_callback (*st_rdkafka.rd_kafka_queue_poll_callback)
 #define rd_kafka_queue_yield (*st_rdkafka.rd_kafka_queue_yield)
 #define rd_kafka_rebalance_protocol (*st_rdkafka.rd_kafka_rebalance_protocol)
 #define rd_kafka_resume_partitions (*st_rdkafka.rd_kafka_resume_partitions)
@@ -178,6 +180,8 @@ int st_rdkafka_load(struct st_error *err) ST_MUST_CHECK;
     (*st_rdkafka.rd_kafka_topic_partition_list_set_offset)
 #define rd_kafka_topic_partition_list_sort (*st_rdkafka.rd_kafka_topic_partition_list_sort)
 #define rd_kafka_unsubscribe (*st_rdkafka.rd_kafka_unsubscribe)
+#define rd_kafka_version (*st_rdkafka.rd_kafka_version)
+#define rd_kafka_version_str (*st_rdkafka.rd_kafka_version_str)
 #define rd_kafka_yield (*st_rdkafka.rd_kafka_yield)
 
 #endif

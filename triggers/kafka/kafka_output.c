@@ -38,6 +38,11 @@ struct kafka_output_options {
 
 #define AT(member) offsetof(struct kafka_output_options, member)
 
+/* What the table says, for outputs that it does not fill. */
+#define DEFAULT_LINGER_NS (5 * ST_MSEC)
+#define DEFAULT_DELIVERY_TIMEOUT_NS (30 * ST_SEC)
+enum { DEFAULT_MAX_MESSAGES = 100000, DEFAULT_MAX_BYTES = 64 << 20, DEAD_LETTER_MAX = 1000000000 };
+
 static const struct st_option options_table[] = {
     ST_KAFKA_CLIENT_ROWS(AT(client)),
     {.name = "topic",
@@ -136,6 +141,20 @@ static int check(const void *options, const char **member, struct st_error *err)
     if (o->linger_ns >= o->delivery_timeout_ns)
         return st_error_set(err, ST_ERR_INVALID, "expected less than deliveryTimeout");
     return st_kafka_client_check(&o->client, member, err);
+}
+
+void *st_kafka_output_options(const struct st_kafka_client_options *client, const char *topic)
+{
+    struct kafka_output_options *o = st_calloc(1, sizeof *o);
+
+    o->client = *client;
+    o->topic = (char *)(uintptr_t)topic;
+    o->linger_ns = DEFAULT_LINGER_NS;
+    o->delivery_timeout_ns = DEFAULT_DELIVERY_TIMEOUT_NS;
+    o->max_messages = DEFAULT_MAX_MESSAGES;
+    o->max_bytes = DEFAULT_MAX_BYTES;
+    o->max_message_bytes = DEAD_LETTER_MAX;
+    return o;
 }
 
 /* ---- the output ---- */

@@ -1,0 +1,293 @@
+/* librdkafka's consumer on a loop: its queue is served by callbacks when its eventfd says so, a
+ * whole queue for one lock, and a callback ends the turn by rd_kafka_yield.
+ *
+ * Back-pressure: a partition whose window is full stops the polling; what waits stays where it is.
+ * Only when such a partition moves slowly it is paused, so that the others go on and the group is
+ * heard: pausing throws away what was fetched of it. */
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "processor/core/clock.h"
+#include "processor/core/log.h"
+#include "triggers/kafka/kafka_int.h"
+
+#define TICK_NS (250 * ST_MSEC)
+#define TURN_NS (2 * ST_MSEC)
+#define PAUSE_MIN_NS ST_SEC
+
+/* ---- windows ---- */
+
+static bool is_over(const struct kafka_partition *p, unsigned eighths)
+{
+    const struct kafka_attributes *a = kafka_attributes_of(p->kt);
+
+    return (uint64_t)st_watermark_open(&p->wm) * 8 > (uint64_t)a->window * eighths ||
+           p->lanes->bytes / 8 > a->window_bytes / 64 * eighths;
+}
+
+bool kafka_window_grew(struct kafka_partition *p)
+{
+    const struct kafka_attributes *a = kafka_attributes_of(p->kt);
+
+    if (st_likely(st_watermark_open(&p->wm) < (uint64_t)a->window &&
+                  p->lanes->bytes < a->window_bytes))
+        return false;
+    if (!p->full) {
+        p->full = true;
+        p->full_lo = p->wm.lo;
+        p->kt->full++;
+    }
+    return true;
+}
+
+static void set_full(struct kafka_partition *p, bool full)
+{
+    if (p->full == full)
+        return;
+    p->full = full;
+    p->kt->full += full ? 1u : -1u;
+    if (p->kt->full == 0) {
+        p->kt->yielded = true; /* something may be waiting */
+        kafka_pump_later(p->kt);
+    }
+}
+
+void kafka_window_moved(struct kafka_partition *p)
+{
+    if (st_unlikely(p->full) && !p->paused && !is_over(p, 7))
+        set_full(p, false);
+}
+
+static void pause_one(struct kafka_partition *p, bool pause)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_resp_err_t code;
+
+    rd_kafka_topic_partition_list_add(list, p->topic, p->number);
+    code = pause ? rd_kafka_pause_partitions(p->kt->rk, list)
+                 : rd_kafka_resume_partitions(p->kt->rk, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        ST_LOG(ST_LOG_WARN, "processor.kafka", "A partition could not be paused or resumed",
+               ST_KV_STR("topic", p->topic), ST_KV_INT("partition", p->number),
+               ST_KV_STR("error", rd_kafka_err2str(code)));
+}
+
+/* A full partition that has moved by less than an eighth of its window since the last look would
+ * take seconds to get half empty: the others shall not wait for it. */
+static void look_at_window(struct kafka_partition *p, uint64_t now)
+{
+    uint64_t moved = p->wm.lo - p->full_lo;
+
+    if (p->paused && !is_over(p, 4) && now - p->paused_ns >= PAUSE_MIN_NS) {
+        p->paused = p->full = false;
+        pause_one(p, false);
+    } else if (p->full && !p->paused) {
+        p->full_lo = p->wm.lo;
+        if (moved >= (uint64_t)kafka_attributes_of(p->kt)->window / 8)
+            return;
+        set_full(p, false);
+        p->full = p->paused = true;
+        p->paused_ns = now;
+        pause_one(p, true);
+    }
+}
+
+/* ---- polling ---- */
+
+void kafka_poll(struct kafka_trigger *kt)
+{
+    uint64_t count;
+
+    if (kt->state == KAFKA_OFF || kt->state >= KAFKA_LEAVING)
+        return;
+    if (kt->full > 0 && kafka_is_flowing(kt))
+        return;
+    if (read(kt->fd, &count, sizeof count) < 0 && errno != EAGAIN)
+        ST_LOG_LIMITED(ST_LOG_WARN, "processor.kafka", "The wake-up could not be read");
+    kt->yielded = false;
+    kt->served = 0;
+    kt->poll_until_ns = st_clock_mono() + TURN_NS;
+    rd_kafka_queue_poll_callback(kt->queue, 0);
+    kafka_pump_later(kt);
+}
+
+static void on_fd(evutil_socket_t fd ST_UNUSED, short what ST_UNUSED, void *arg)
+{
+    kafka_poll(arg);
+}
+
+static void on_tick(struct st_timer *t)
+{
+    struct kafka_trigger *kt = ST_CONTAINER_OF(t, struct kafka_trigger, tick);
+    struct kafka_partition *p;
+    uint64_t now = st_loop_now(kt->loop);
+
+    st_loop_timer_arm(kt->loop, &kt->tick, TICK_NS);
+    LIST_FOREACH (p, &kt->partitions, link) {
+        if (!p->assigned)
+            continue;
+        if (kafka_is_flowing(kt))
+            look_at_window(p, now);
+        kafka_publish(p);
+    }
+    kafka_poll(kt);
+}
+
+static void on_retry(struct st_timer *t)
+{
+    kafka_pump_later(ST_CONTAINER_OF(t, struct kafka_trigger, retry_timer));
+}
+
+/* ---- committing ---- */
+
+static void on_commit_timer(struct st_timer *t)
+{
+    struct kafka_trigger *kt = ST_CONTAINER_OF(t, struct kafka_trigger, commit_timer);
+
+    st_loop_timer_arm(kt->loop, &kt->commit_timer, kafka_attributes_of(kt)->commit_ns);
+    if (kafka_is_flowing(kt))
+        (void)kafka_commit(kt);
+}
+
+static void on_committed(rd_kafka_t *rk ST_UNUSED, rd_kafka_resp_err_t code,
+                         rd_kafka_topic_partition_list_t *list, void *opaque)
+{
+    struct kafka_trigger *kt = opaque;
+
+    kt->commit_under_way = false;
+    st_metric_observe(kt->loop->metrics, kt->metrics.commit, st_clock_mono() - kt->commit_began_ns,
+                      1);
+    for (int i = 0; list != NULL && i < list->cnt; i++) {
+        const rd_kafka_topic_partition_t *tp = &list->elems[i];
+        struct kafka_partition *p = kafka_partition_find(kt, tp->topic, tp->partition);
+        bool ok = code == RD_KAFKA_RESP_ERR_NO_ERROR && tp->err == RD_KAFKA_RESP_ERR_NO_ERROR;
+
+        if (p == NULL || p->committing != (uint64_t)tp->offset)
+            continue;
+        if (ok)
+            p->committed = (uint64_t)tp->offset;
+        else
+            p->committing = p->committed; /* again with the next one */
+    }
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR && code != RD_KAFKA_RESP_ERR__NO_OFFSET)
+        ST_LOG_LIMITED(
+            ST_LOG_WARN, "processor.kafka", "Offsets could not be committed; tried again",
+            ST_KV_STR("trigger", kt->base.name), ST_KV_STR("error", rd_kafka_err2str(code)));
+    if (!kafka_is_flowing(kt))
+        kafka_pump_later(kt);
+}
+
+bool kafka_commit(struct kafka_trigger *kt)
+{
+    rd_kafka_topic_partition_list_t *list = NULL;
+    struct kafka_partition *p;
+    rd_kafka_resp_err_t code;
+
+    if (kt->commit_under_way)
+        return false;
+    LIST_FOREACH (p, &kt->partitions, link) {
+        uint64_t offset;
+
+        if (!p->assigned || !st_watermark_position(&p->wm, &offset) || offset == p->committing ||
+            offset == 0)
+            continue;
+        if (list == NULL)
+            list = rd_kafka_topic_partition_list_new(8);
+        rd_kafka_topic_partition_list_add(list, p->topic, p->number)->offset = (int64_t)offset;
+        p->committing = offset;
+    }
+    if (list == NULL)
+        return false;
+    kt->commit_began_ns = st_clock_mono();
+    code = rd_kafka_commit_queue(kt->rk, list, kt->queue, on_committed, kt);
+    rd_kafka_topic_partition_list_destroy(list);
+    kt->commit_under_way = code == RD_KAFKA_RESP_ERR_NO_ERROR;
+    return kt->commit_under_way;
+}
+
+/* ---- life ---- */
+
+static void on_error(rd_kafka_t *rk, int code, const char *text, void *opaque)
+{
+    struct kafka_trigger *kt = opaque;
+    char fatal[200];
+
+    if (code == RD_KAFKA_RESP_ERR__FATAL) {
+        code = rd_kafka_fatal_error(rk, fatal, sizeof fatal);
+        text = fatal;
+    }
+    ST_LOG_LIMITED(ST_LOG_WARN, "processor.kafka", "The broker can't be used just now",
+                   ST_KV_STR("trigger", kt->base.name),
+                   ST_KV_STR("error", rd_kafka_err2name((rd_kafka_resp_err_t)code)),
+                   ST_KV_STR("detail", text));
+    kafka_trouble(kt, text);
+}
+
+static int subscribe(struct kafka_trigger *kt, struct st_error *err)
+{
+    const struct st_string_list *topics = &kafka_attributes_of(kt)->topics;
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)topics->count);
+    rd_kafka_resp_err_t code;
+
+    for (size_t i = 0; i < topics->count; i++)
+        rd_kafka_topic_partition_list_add(list, topics->items[i], RD_KAFKA_PARTITION_UA);
+    code = rd_kafka_subscribe(kt->rk, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return st_error_set(err, ST_ERR_INVALID, "trigger %s: attributes.topics: %s", kt->base.name,
+                            rd_kafka_err2str(code));
+    return ST_OK;
+}
+
+int kafka_consumer_open(struct kafka_trigger *kt, struct st_error *err)
+{
+    static const uint64_t one = 1;
+    rd_kafka_conf_t *conf = kafka_consumer_conf(kt, err);
+    char text[256];
+
+    if (conf == NULL)
+        return ST_ERR_INVALID;
+    rd_kafka_conf_set_opaque(conf, kt);
+    rd_kafka_conf_set_rebalance_cb(conf, kafka_on_rebalance);
+    rd_kafka_conf_set_consume_cb(conf, kafka_on_message);
+    rd_kafka_conf_set_error_cb(conf, on_error);
+    kt->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (kt->fd < 0) {
+        rd_kafka_conf_destroy(conf);
+        return st_error_sys(err, errno, "trigger %s: eventfd", kt->base.name);
+    }
+    kt->rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, text, sizeof text);
+    if (kt->rk == NULL) {
+        rd_kafka_conf_destroy(conf);
+        return st_error_set(err, ST_ERR_INVALID, "trigger %s: %s", kt->base.name, text);
+    }
+    st_kafka_client_started(kt->rk);
+    rd_kafka_poll_set_consumer(kt->rk);
+    kt->queue = rd_kafka_queue_get_consumer(kt->rk);
+    rd_kafka_queue_io_event_enable(kt->queue, kt->fd, &one, sizeof one);
+    event_assign(&kt->fd_event, kt->loop->base, kt->fd, EV_READ | EV_PERSIST, on_fd, kt);
+    event_add(&kt->fd_event, NULL);
+    st_timer_init(&kt->tick, on_tick);
+    st_timer_init(&kt->commit_timer, on_commit_timer);
+    st_timer_init(&kt->retry_timer, on_retry);
+    st_timer_init(&kt->drain_timer, kafka_group_expire);
+    st_loop_timer_arm(kt->loop, &kt->tick, TICK_NS);
+    st_loop_timer_arm(kt->loop, &kt->commit_timer, kafka_attributes_of(kt)->commit_ns);
+    return subscribe(kt, err);
+}
+
+void kafka_consumer_close(struct kafka_trigger *kt)
+{
+    st_loop_timer_cancel(kt->loop, &kt->tick);
+    st_loop_timer_cancel(kt->loop, &kt->commit_timer);
+    st_loop_timer_cancel(kt->loop, &kt->retry_timer);
+    st_loop_timer_cancel(kt->loop, &kt->drain_timer);
+    if (kt->queue == NULL)
+        return;
+    event_del(&kt->fd_event);
+    rd_kafka_queue_io_event_enable(kt->queue, -1, NULL, 0);
+    rd_kafka_queue_destroy(kt->queue);
+    kt->queue = NULL;
+}

@@ -1,0 +1,298 @@
+/* Assignments. librdkafka says what the group gives and takes, and goes on only when it is told
+ * that this is done; so nothing here blocks: the loop runs on while handlers end and commits
+ * travel.
+ *
+ * Taking away: nothing new is handed out; what runs may end until maxWaitHandlerDuringRebalance;
+ * workers that are processes are ended then, threads run on for nobody; what was done is committed;
+ * a new epoch makes everything later void; then the group hears of it. When the assignment was lost
+ * (the broker gave it away already), nobody waits and nothing is committed. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "processor/core/alloc.h"
+#include "processor/core/clock.h"
+#include "processor/core/log.h"
+#include "processor/pool.h"
+#include "processor/runtime.h"
+#include "triggers/kafka/kafka_int.h"
+
+/* ---- partitions ---- */
+
+static struct kafka_partition_list *bucket_of(struct kafka_trigger *kt, const char *topic,
+                                              int32_t number)
+{
+    uint64_t hash = st_lane_hash(st_slice_of(topic)) + (uint32_t)number;
+
+    return &kt->table[hash % ST_ARRAY_LEN(kt->table)];
+}
+
+struct kafka_partition *kafka_partition_find(struct kafka_trigger *kt, const char *topic,
+                                             int32_t number)
+{
+    struct kafka_partition *p;
+
+    LIST_FOREACH (p, bucket_of(kt, topic, number), bucket)
+        if (p->number == number && strcmp(p->topic, topic) == 0)
+            return p;
+    return NULL;
+}
+
+static struct kafka_partition *partition_new(struct kafka_trigger *kt, const char *topic,
+                                             int32_t number)
+{
+    struct kafka_partition *p = st_calloc(1, sizeof *p);
+
+    p->kt = kt;
+    p->topic = st_strdup(topic);
+    p->number = number;
+    st_watermark_init(&p->wm, (uint32_t)kafka_attributes_of(kt)->window);
+    p->lanes = st_lane_shard_new(&kt->lanes);
+    LIST_INSERT_HEAD(bucket_of(kt, topic, number), p, bucket);
+    LIST_INSERT_HEAD(&kt->partitions, p, link);
+    kafka_register_partition(p);
+    return p;
+}
+
+static struct kafka_partition *partition_of(struct kafka_trigger *kt,
+                                            const rd_kafka_topic_partition_t *tp)
+{
+    return kafka_partition_find(kt, tp->topic, tp->partition);
+}
+
+/* ---- given ---- */
+
+static bool is_cooperative(rd_kafka_t *rk)
+{
+    const char *protocol = rd_kafka_rebalance_protocol(rk);
+
+    return protocol != NULL && strcmp(protocol, "COOPERATIVE") == 0;
+}
+
+/* Tells librdkafka that it may go on. */
+static void answer(rd_kafka_t *rk, bool give, const rd_kafka_topic_partition_list_t *list)
+{
+    rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
+    rd_kafka_error_t *error = NULL;
+
+    if (is_cooperative(rk) && list != NULL)
+        error =
+            give ? rd_kafka_incremental_assign(rk, list) : rd_kafka_incremental_unassign(rk, list);
+    else
+        code = rd_kafka_assign(rk, give ? list : NULL);
+    if (error != NULL || code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        ST_LOG(ST_LOG_ERROR, "processor.kafka", "An assignment could not be changed",
+               ST_KV_STR("error",
+                         error != NULL ? rd_kafka_error_string(error) : rd_kafka_err2str(code)));
+    if (error != NULL)
+        rd_kafka_error_destroy(error);
+}
+
+static void give(struct kafka_trigger *kt, const rd_kafka_topic_partition_list_t *list)
+{
+    for (int i = 0; i < list->cnt; i++) {
+        const rd_kafka_topic_partition_t *tp = &list->elems[i];
+        struct kafka_partition *p = partition_of(kt, tp);
+
+        if (p == NULL)
+            p = partition_new(kt, tp->topic, tp->partition);
+        ST_ASSERT(!p->assigned);
+        st_watermark_reset(&p->wm);
+        p->assigned = true;
+        p->committed = p->committing = UINT64_MAX;
+    }
+    kt->last = NULL;
+    answer(kt->rk, true, list);
+    ST_LOG(ST_LOG_INFO, "processor.kafka", "Partitions were assigned",
+           ST_KV_STR("trigger", kt->base.name), ST_KV_INT("partitions", list->cnt));
+}
+
+/* ---- taken away ---- */
+
+/* Workers are done with the partitions that go, and dead letters are out. */
+static bool is_quiet(struct kafka_trigger *kt)
+{
+    struct kafka_partition *p;
+
+    LIST_FOREACH (p, &kt->partitions, link) {
+        if (!p->assigned)
+            continue;
+        if (kt->revoked != NULL &&
+            rd_kafka_topic_partition_list_find(kt->revoked, p->topic, p->number) == NULL)
+            continue;
+        if (p->running > 0 || p->held > 0)
+            return false;
+    }
+    return true;
+}
+
+/* Where workers can be ended from outside they are: a handler of a partition that is somebody
+ * else's must not go on. */
+static void end_late(struct kafka_trigger *kt)
+{
+    struct st_pool *pool = kt->base.pool;
+    struct kafka_event *ke;
+
+    while ((ke = TAILQ_FIRST(&kt->running)) != NULL) {
+        struct st_event *ev = &ke->ev;
+        struct st_worker *w;
+        bool begun = atomic_load_explicit(&ev->started_ns, memory_order_relaxed) != 0;
+
+        pthread_mutex_lock(&pool->lock);
+        w = ev->worker;
+        pthread_mutex_unlock(&pool->lock);
+        st_event_ref(ev);
+        st_event_cancel(ev); /* leaves the list */
+        if (w != NULL && begun && pool->runtime->kind->restart != NULL)
+            st_pool_worker_stuck(pool, w);
+        st_event_unref(ev);
+    }
+}
+
+static void finish_revoke(struct kafka_trigger *kt)
+{
+    rd_kafka_topic_partition_list_t *list = kt->revoked;
+    uint64_t took = st_loop_now(kt->loop) - kt->revoke_began_ns;
+
+    for (int i = 0; i < list->cnt; i++) {
+        struct kafka_partition *p = partition_of(kt, &list->elems[i]);
+
+        if (p == NULL || !p->assigned)
+            continue;
+        kafka_partition_drop(p);
+        p->assigned = false;
+        kafka_publish(p);
+    }
+    kt->revoked = NULL;
+    kt->last = NULL;
+    st_loop_timer_cancel(kt->loop, &kt->drain_timer);
+    st_metric_add(kt->loop->metrics, kt->metrics.rebalances, 1);
+    st_metric_observe(kt->loop->metrics, kt->metrics.rebalance_seconds, took, 1);
+    answer(kt->rk, false, list);
+    ST_LOG(ST_LOG_INFO, "processor.kafka", "Partitions were taken away",
+           ST_KV_STR("trigger", kt->base.name), ST_KV_INT("partitions", list->cnt),
+           ST_KV_BOOL("lost", kt->lost), ST_KV_UINT("milliseconds", took / ST_MSEC));
+    rd_kafka_topic_partition_list_destroy(list);
+    kafka_poll(kt);
+}
+
+static void revoke(struct kafka_trigger *kt, const rd_kafka_topic_partition_list_t *list)
+{
+    ST_ASSERT(kt->revoked == NULL);
+    kt->revoked = rd_kafka_topic_partition_list_copy(list);
+    kt->lost = rd_kafka_assignment_lost(kt->rk) != 0;
+    kt->expired = false;
+    kt->revoke_began_ns = st_loop_now(kt->loop);
+    st_loop_timer_arm(kt->loop, &kt->drain_timer, kafka_attributes_of(kt)->drain_ns);
+    kafka_batch_drop(kt);
+    if (kt->lost)
+        end_late(kt);
+    kafka_pump_later(kt); /* not within librdkafka's callback */
+}
+
+/* The second time around the commit had its chance, too. */
+void kafka_group_expire(struct st_timer *t)
+{
+    struct kafka_trigger *kt = ST_CONTAINER_OF(t, struct kafka_trigger, drain_timer);
+
+    if (kt->expired) {
+        kt->commit_under_way = false;
+        kt->lost = true;
+    } else {
+        ST_LOG(ST_LOG_WARN, "processor.kafka",
+               "Handlers took longer than maxWaitHandlerDuringRebalance; their messages will be "
+               "delivered again",
+               ST_KV_STR("trigger", kt->base.name), ST_KV_UINT("running", kt->dispatched));
+        kt->expired = true;
+        end_late(kt);
+        st_loop_timer_arm(kt->loop, &kt->drain_timer, ST_SEC);
+    }
+    kafka_group_step(kt);
+}
+
+void kafka_on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code,
+                        rd_kafka_topic_partition_list_t *list, void *opaque)
+{
+    struct kafka_trigger *kt = opaque;
+
+    if (kt->state >= KAFKA_LEAVING) {
+        answer(rk, false, NULL);
+    } else if (code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS && kt->state == KAFKA_RUNNING) {
+        give(kt, list);
+    } else if (code == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS) {
+        revoke(kt, list);
+    } else {
+        ST_LOG_LIMITED(ST_LOG_WARN, "processor.kafka", "The group could not be joined",
+                       ST_KV_STR("trigger", kt->base.name),
+                       ST_KV_STR("error", rd_kafka_err2str(code)));
+        answer(rk, false, NULL);
+    }
+}
+
+/* ---- the end ---- */
+
+static void deliver_left(struct st_loop *loop, struct st_mail *mail)
+{
+    struct kafka_trigger *kt = ST_CONTAINER_OF(mail, struct kafka_trigger, left_mail);
+
+    pthread_join(kt->leaver, NULL);
+    kt->state = KAFKA_LEFT;
+    st_trigger_drained(&kt->base, loop);
+}
+
+/* Saying good-bye blocks until the broker has heard of it. */
+static void *leave(void *arg)
+{
+    struct kafka_trigger *kt = arg;
+
+    rd_kafka_consumer_close(kt->rk);
+    st_loop_post(kt->loop, &kt->left_mail, deliver_left);
+    return NULL;
+}
+
+static void start_leaving(struct kafka_trigger *kt)
+{
+    struct kafka_partition *p;
+
+    st_loop_timer_cancel(kt->loop, &kt->drain_timer);
+    LIST_FOREACH (p, &kt->partitions, link) {
+        if (!p->assigned)
+            continue;
+        kafka_partition_drop(p);
+        p->assigned = false;
+        kafka_publish(p);
+    }
+    kafka_consumer_close(kt);
+    kt->state = KAFKA_LEAVING;
+    if (pthread_create(&kt->leaver, NULL, leave, kt) != 0) {
+        kt->state = KAFKA_LEFT;
+        st_trigger_drained(&kt->base, kt->loop);
+    }
+}
+
+void kafka_group_step(struct kafka_trigger *kt)
+{
+    bool wait;
+
+    if (kt->state >= KAFKA_LEAVING || kafka_is_flowing(kt))
+        return;
+    wait = !(kt->revoked != NULL && kt->lost) &&
+           ((!kt->expired && !is_quiet(kt)) || kt->commit_under_way || kafka_commit(kt));
+    if (wait)
+        return;
+    if (kt->revoked != NULL)
+        finish_revoke(kt);
+    else
+        start_leaving(kt);
+}
+
+void kafka_group_drain(struct kafka_trigger *kt)
+{
+    kt->state = KAFKA_DRAINING;
+    kafka_batch_drop(kt);
+    if (kt->revoked == NULL) {
+        kt->expired = false;
+        kt->lost = false;
+        st_loop_timer_arm(kt->loop, &kt->drain_timer, kafka_attributes_of(kt)->drain_ns);
+    }
+    kafka_pump_later(kt);
+}

@@ -1,0 +1,253 @@
+/* Between the files of the kafka trigger: kafka_trigger.c (life), kafka_options.c (configuration),
+ * kafka_consumer.c (librdkafka: polling, pausing, committing), kafka_group.c (assignments),
+ * kafka_record.c (messages and their events), kafka_flow.c (lanes, outcomes, retries), kafka_show.c
+ * (metrics, status).
+ *
+ * Everything belongs to one loop, which polls librdkafka itself, told by an eventfd: no thread of
+ * our own, no hand-over of messages, and nothing here needs a lock (ADR 18). A message that a
+ * NONBLOCKING handler takes at once is never copied. */
+#ifndef TRIGGERS_KAFKA_KAFKA_INT_H
+#define TRIGGERS_KAFKA_KAFKA_INT_H
+
+#include "processor/config/option.h"
+#include "processor/core/log.h"
+#include "processor/core/loop.h"
+#include "processor/core/slab.h"
+#include "processor/event.h"
+#include "processor/lane.h"
+#include "processor/output.h"
+#include "processor/retry.h"
+#include "processor/trigger.h"
+#include "processor/watermark.h"
+#include "triggers/kafka/kafka_client.h"
+
+enum kafka_allocation { KAFKA_POOL, KAFKA_STATIC };
+
+/* `attributes` of the trigger. */
+struct kafka_attributes {
+    struct st_kafka_client_options client;
+    struct st_string_list topics;
+    char *group;
+    char *instance_id;  /* static membership; "": none */
+    int initial_offset; /* 0 earliest, 1 latest */
+    int balance;        /* index of kafka_balance_names */
+    int allocation;     /* enum kafka_allocation */
+    uint64_t session_ns, heartbeat_ns, max_processing_ns, rebalance_ns, max_wait_ns, drain_ns;
+    uint64_t commit_ns;
+    int64_t fetch_min, fetch_default, fetch_max;
+    uint64_t prefetch_bytes;
+    int64_t window; /* messages of a partition that may be open at once */
+    uint64_t window_bytes;
+};
+
+enum kafka_state {
+    KAFKA_OFF, /* not open */
+    KAFKA_RUNNING,
+    KAFKA_DRAINING, /* the processor ends: what runs may end and is committed */
+    KAFKA_LEAVING,  /* a thread tells the group; librdkafka is that one's */
+    KAFKA_LEFT
+};
+
+struct kafka_batch;
+struct kafka_record;
+struct kafka_trigger;
+TAILQ_HEAD(kafka_event_list, kafka_event);
+LIST_HEAD(kafka_record_list, kafka_record);
+LIST_HEAD(kafka_partition_list, kafka_partition);
+
+/* Lives until the trigger's end, assigned or not: metrics point to it. */
+struct kafka_partition {
+    LIST_ENTRY(kafka_partition) link;
+    LIST_ENTRY(kafka_partition) bucket; /* of the table by topic and number */
+    struct kafka_trigger *kt;
+    char *topic;
+    int32_t number;
+    bool assigned; /* messages are taken, offsets are committed */
+    bool full;     /* its window is */
+    bool paused;
+    struct st_watermark wm;
+    struct st_lane_shard *lanes;
+    uint64_t committed;  /* offset that the broker has; UINT64_MAX: unknown */
+    uint64_t committing; /* offset under way, or the same */
+    uint64_t full_lo;    /* wm.lo when it was looked at while full */
+    uint64_t paused_ns;
+    uint64_t seen_lo, seen_ns; /* wm.lo when it was last seen to have moved, and when */
+    uint32_t running;          /* records that workers have */
+    uint32_t held;    /* records that wait for an ack or a delivery, their handlers ended */
+    uint32_t stopped; /* records that are out of attempts and were not put aside */
+    struct kafka_record_list waiting; /* for an explicit acknowledgement */
+    struct kafka_record_list dying;   /* for the delivery of their dead letters */
+    struct {
+        _Atomic int64_t lag, pending, oldest_ns; /* for the scraping thread */
+    } shown;
+};
+
+/* A message that is open: taken and not done. Freed when it is done and none of its events is left.
+ */
+struct kafka_record {
+    struct st_lane_entry lane; /* first */
+    struct kafka_partition *partition;
+    uint64_t offset, seq;
+    int64_t timestamp_ms; /* -1: none */
+    uint64_t taken_ns;
+    LIST_ENTRY(kafka_record) held;     /* in waiting or dying of the partition */
+    const rd_kafka_message_t *message; /* borrowed, while it is being taken; else NULL */
+    char *bytes;                       /* key, value and headers once they are its own, or NULL */
+    struct st_slice key, value;
+    struct st_header *headers; /* in bytes, or in the trigger's scratch while borrowed */
+    uint32_t header_count;
+    uint32_t epoch;
+    uint32_t attempt; /* from 1 */
+    uint16_t refs;    /* itself until done, and its events */
+    bool tombstone;
+    bool dying;          /* its handler has had its attempts */
+    struct st_send send; /* its dead letter */
+    char reason[160];    /* why the last attempt failed, for the dead letter; "" */
+};
+
+/* One delivery of a record. */
+struct kafka_event {
+    struct st_event ev; /* first */
+    struct kafka_record *record;
+    TAILQ_ENTRY(kafka_event) link; /* in running, until answered */
+    _Alignas(16) char space[256];
+};
+
+struct kafka_trigger {
+    struct st_trigger base;
+    struct st_retry_policy retry;
+    int ack_mode;                   /* enum st_ack_mode */
+    struct st_output *dead_letters; /* or NULL */
+    struct st_slice dead_letter_topic;
+    void *own_options; /* of dead_letters, where it is the trigger's own */
+
+    struct st_loop *loop; /* NULL: not open; below: its thread's */
+    enum kafka_state state;
+    rd_kafka_t *rk;
+    rd_kafka_queue_t *queue;
+    int fd; /* librdkafka writes to it when its queue has something */
+    struct event fd_event;
+    struct st_timer tick, commit_timer, drain_timer, retry_timer;
+    struct st_flush pump_flush;
+    struct st_lane_group lanes;
+    struct kafka_partition_list partitions, table[64];
+    struct kafka_partition *last; /* the partition of the last message */
+    rd_kafka_topic_t *last_topic; /* and its librdkafka topic */
+    struct st_slab records, events;
+    struct kafka_event_list running;
+    struct kafka_batch *batch; /* that is being made; NULL: the pool takes no batches */
+    uint32_t dispatched, max_dispatched;
+    uint32_t full; /* partitions that are full and not paused: nothing is polled */
+    uint32_t in_poll, served;
+    uint64_t poll_until_ns;
+    bool yielded, commit_under_way;
+    uint64_t commit_began_ns;
+    rd_kafka_topic_partition_list_t *revoked; /* what the group takes away, until it may; or NULL */
+    bool lost;    /* it has been taken away already: nobody waits for a commit */
+    bool expired; /* what still runs had its time */
+    uint64_t revoke_began_ns;
+    pthread_t leaver;
+    struct st_mail left_mail;
+    struct st_header scratch[64]; /* headers of the message that is being taken */
+    char trouble[256];            /* under trouble_lock: why it is degraded, "" if not */
+    pthread_mutex_t trouble_lock;
+    struct {
+        st_metric commit, retries, dead_letters, rebalances, rebalance_seconds, acked_failed;
+        st_metric duplicates;
+    } metrics;
+};
+
+static inline struct kafka_trigger *kafka_of(struct st_trigger *t)
+{
+    return ST_CONTAINER_OF(t, struct kafka_trigger, base);
+}
+
+static inline const struct kafka_attributes *kafka_attributes_of(const struct kafka_trigger *kt)
+{
+    return kt->base.attributes;
+}
+
+/* kafka_options.c */
+extern const struct st_option kafka_attribute_table[];
+int kafka_check(const struct st_trigger_config *config, char member[ST_TRIGGER_MEMBER_MAX],
+                struct st_error *err);
+/* The consumer's configuration; the caller owns it. NULL with *err. */
+rd_kafka_conf_t *kafka_consumer_conf(const struct kafka_trigger *kt, struct st_error *err);
+
+/* kafka_consumer.c */
+int kafka_consumer_open(struct kafka_trigger *kt, struct st_error *err);
+/* Serves what librdkafka has, unless the windows are full. */
+void kafka_poll(struct kafka_trigger *kt);
+/* Looks at the window after its partition has moved. */
+void kafka_window_moved(struct kafka_partition *p);
+/* A message was added: true, nothing more may be taken. */
+bool kafka_window_grew(struct kafka_partition *p);
+/* Sends what the watermarks have gained; false: there is nothing to send, or it is under way. */
+bool kafka_commit(struct kafka_trigger *kt);
+void kafka_consumer_close(struct kafka_trigger *kt);
+
+/* kafka_group.c */
+void kafka_on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code,
+                        rd_kafka_topic_partition_list_t *list, void *opaque);
+struct kafka_partition *kafka_partition_find(struct kafka_trigger *kt, const char *topic,
+                                             int32_t number);
+/* True while messages are taken and handed out. */
+static inline bool kafka_is_flowing(const struct kafka_trigger *kt)
+{
+    return kt->state == KAFKA_RUNNING && kt->revoked == NULL;
+}
+/* Something ended or was committed: goes on with a revocation or the drain. */
+void kafka_group_step(struct kafka_trigger *kt);
+/* Ends what runs, commits, leaves the group, calls st_trigger_drained. */
+void kafka_group_drain(struct kafka_trigger *kt);
+/* The time of what runs is over. */
+void kafka_group_expire(struct st_timer *t);
+
+/* kafka_record.c */
+struct kafka_record *kafka_record_new(struct kafka_partition *p, const rd_kafka_message_t *m);
+/* Makes it independent of librdkafka's message. */
+void kafka_record_own(struct kafka_record *r);
+void kafka_record_unref(struct kafka_record *r);
+struct kafka_event *kafka_event_new(struct kafka_record *r);
+int kafka_detach(struct st_event *ev);
+void kafka_release(struct st_event *ev);
+
+/* kafka_dead_letter.c: finds or makes the output of dead letters. */
+int kafka_dead_letters_init(struct kafka_trigger *kt, struct st_error *err);
+
+/* kafka_batch.c: where the pool takes batches. */
+void kafka_batch_open(struct kafka_trigger *kt);
+void kafka_batch_close(struct kafka_trigger *kt);
+void kafka_batch_pump(struct kafka_trigger *kt);
+/* Gives the messages of an unfinished batch back to their lanes. */
+void kafka_batch_drop(struct kafka_trigger *kt);
+
+/* kafka_flow.c */
+void kafka_on_message(rd_kafka_message_t *m, void *opaque);
+void kafka_complete(struct st_event *ev, const struct st_result *result);
+/* Dispatches what lanes and workers allow, at the end of this pass. */
+void kafka_pump_later(struct kafka_trigger *kt);
+/* A new event of a running record, not dispatched yet. */
+struct st_event *kafka_event_start(struct kafka_record *r);
+/* A running record goes to the dead letters. */
+void kafka_send_dead_letter(struct kafka_record *r);
+/* Hands it out again later. */
+void kafka_retry(struct kafka_record *r, uint64_t delay_ns);
+/* A limited log record about a message. */
+void kafka_say(enum st_log_level level, const struct kafka_record *r, const char *text,
+               const char *outcome);
+/* The record is done: its position may be passed. */
+void kafka_record_done(struct kafka_record *r);
+/* Explicitly: the message at offset and all earlier ones that wait for it. */
+void kafka_acknowledge(struct kafka_partition *p, uint64_t offset);
+/* Forgets what waits in the partition; what runs ends for nobody. */
+void kafka_partition_drop(struct kafka_partition *p);
+
+/* kafka_show.c */
+void kafka_register_metrics(struct kafka_trigger *kt);
+void kafka_register_partition(struct kafka_partition *p);
+/* Publishes lag and so on for the scraping thread. */
+void kafka_publish(struct kafka_partition *p);
+void kafka_trouble(struct kafka_trigger *kt, const char *text);
+
+#endif

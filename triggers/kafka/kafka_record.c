@@ -1,0 +1,160 @@
+/* Messages and their events. A record is small and may wait in a lane for long; an event is big and
+ * exists only while a worker has it, one for each delivery. */
+#include <stdlib.h>
+
+#include "processor/core/alloc.h"
+#include "triggers/kafka/kafka_int.h"
+
+static struct kafka_event *event_of(struct st_event *ev)
+{
+    return ST_CONTAINER_OF(ev, struct kafka_event, ev);
+}
+
+/* ---- records ---- */
+
+/* Borrowed headers, in the trigger's scratch. What does not fit is dropped: names beyond 64 KiB,
+ * and more headers than the scratch holds. */
+static void borrow_headers(struct kafka_record *r, const rd_kafka_message_t *m)
+{
+    struct st_header *out = r->partition->kt->scratch;
+    rd_kafka_headers_t *headers;
+    const char *name;
+    const void *value;
+    size_t size;
+
+    r->headers = out;
+    if (rd_kafka_message_headers(m, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return;
+    for (size_t i = 0; r->header_count < ST_ARRAY_LEN(r->partition->kt->scratch); i++) {
+        size_t len;
+
+        if (rd_kafka_header_get_all(headers, i, &name, &value, &size) != RD_KAFKA_RESP_ERR_NO_ERROR)
+            break;
+        len = strlen(name);
+        if (len == 0 || len > UINT16_MAX || size > UINT32_MAX)
+            continue;
+        out[r->header_count++] = (struct st_header){.name = name,
+                                                    .name_len = (uint16_t)len,
+                                                    .value = value != NULL ? value : "",
+                                                    .value_len = (uint32_t)size,
+                                                    .id = st_header_id_of(name, len)};
+    }
+}
+
+struct kafka_record *kafka_record_new(struct kafka_partition *p, const rd_kafka_message_t *m)
+{
+    struct kafka_record *r = st_slab_get(&p->kt->records);
+
+    st_zero(r, sizeof *r);
+    r->partition = p;
+    r->offset = (uint64_t)m->offset;
+    r->timestamp_ms = rd_kafka_message_timestamp(m, NULL);
+    r->message = m;
+    r->key = (struct st_slice){m->key, m->key_len};
+    r->value = (struct st_slice){m->payload, m->len};
+    r->tombstone = m->payload == NULL;
+    r->epoch = p->wm.epoch;
+    r->attempt = 1;
+    r->refs = 1;
+    r->lane.bytes = (uint32_t)(m->len + m->key_len);
+    borrow_headers(r, m);
+    return r;
+}
+
+static char *put(char *at, const char **ptr, size_t len)
+{
+    if (len > 0)
+        memcpy(at, *ptr, len);
+    if (*ptr != NULL)
+        *ptr = at;
+    return at + len;
+}
+
+void kafka_record_own(struct kafka_record *r)
+{
+    size_t table = r->header_count * sizeof r->headers[0];
+    size_t size = table + r->key.len + r->value.len;
+    char *at;
+
+    if (r->bytes != NULL)
+        return;
+    for (uint32_t i = 0; i < r->header_count; i++)
+        size += r->headers[i].name_len + r->headers[i].value_len;
+    r->bytes = st_malloc(size + 1);
+    memcpy(r->bytes, r->headers, table);
+    r->headers = (struct st_header *)(void *)r->bytes;
+    at = put(r->bytes + table, &r->key.ptr, r->key.len);
+    at = put(at, &r->value.ptr, r->value.len);
+    for (uint32_t i = 0; i < r->header_count; i++) {
+        at = put(at, &r->headers[i].name, r->headers[i].name_len);
+        at = put(at, &r->headers[i].value, r->headers[i].value_len);
+    }
+    r->message = NULL;
+}
+
+void kafka_record_unref(struct kafka_record *r)
+{
+    if (--r->refs > 0)
+        return;
+    free(r->bytes);
+    st_slab_put(&r->partition->kt->records, r);
+}
+
+/* ---- events ---- */
+
+static void describe(struct st_event *ev, const struct kafka_record *r)
+{
+    struct st_headers *h = &ev->headers;
+
+    h->items = r->headers;
+    h->count = r->header_count;
+    for (uint32_t i = 0; i < h->count && i < UINT8_MAX; i++)
+        if (h->items[i].id != ST_HDR_OTHER)
+            h->last[h->items[i].id] = (uint8_t)(i + 1);
+    if (h->count > 0 && h->last[ST_HDR_CONTENT_TYPE] != 0) {
+        const struct st_header *type = st_headers_known(h, ST_HDR_CONTENT_TYPE);
+        ev->content_type = (struct st_slice){type->value, type->value_len};
+    }
+    ev->body = r->value;
+    ev->key = r->key;
+}
+
+struct kafka_event *kafka_event_new(struct kafka_record *r)
+{
+    struct kafka_partition *p = r->partition;
+    struct kafka_trigger *kt = p->kt;
+    struct kafka_event *ke = st_slab_get(&kt->events);
+    struct st_event *ev = &ke->ev;
+
+    st_event_init(ev, &kt->base, kt->loop, ke->space, sizeof ke->space);
+    ke->record = r;
+    r->refs++;
+    describe(ev, r);
+    ev->flags = (r->bytes == NULL ? ST_EVENT_BORROWS : 0u) |
+                (r->tombstone ? ST_EVENT_TOMBSTONE : 0u) | ST_EVENT_PATIENT;
+    ev->target = ev->path = st_slice_of(p->topic);
+    ev->position = (struct st_position){.topic = ev->path, .shard = p->number, .hi = r->offset};
+    if (r->timestamp_ms >= 0)
+        ev->timestamp_ns = (uint64_t)r->timestamp_ms * ST_MSEC;
+    ev->attempt = r->attempt;
+    return ke;
+}
+
+/* What borrows is the record; its bytes live as long as the event's reference of it. */
+int kafka_detach(struct st_event *ev)
+{
+    struct kafka_record *r = event_of(ev)->record;
+
+    kafka_record_own(r);
+    describe(ev, r);
+    return ST_OK;
+}
+
+void kafka_release(struct st_event *ev)
+{
+    struct kafka_event *ke = event_of(ev);
+    struct kafka_record *r = ke->record;
+
+    st_slab_put(&r->partition->kt->events, ke);
+    kafka_record_unref(r);
+}

@@ -1,0 +1,214 @@
+#include "triggers/kafka/kafka_trigger.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "processor/config/config.h"
+#include "processor/core/alloc.h"
+#include "processor/pool.h"
+#include "processor/processor.h"
+#include "triggers/kafka/kafka_int.h"
+
+enum { RECORDS_KEPT = 4096, EVENTS_KEPT = 512, DISPATCHED_MIN = 256 };
+
+/* Events that workers are given at once: enough to keep them busy, few enough that the rest waits
+ * as records, which are small and can be dropped. */
+static uint32_t most_dispatched(const struct st_pool *pool)
+{
+    uint64_t n = 4ull * pool->worker_count * pool->max_concurrency;
+
+    if (pool->batch_size != 0)
+        n = 2ull * pool->worker_count * pool->batch_size;
+    n = n < DISPATCHED_MIN ? DISPATCHED_MIN : n;
+    return n < pool->max_queue / 2 ? (uint32_t)n : pool->max_queue / 2;
+}
+
+static void read_policy(struct kafka_trigger *kt)
+{
+    const struct st_delivery_config *d = &kt->base.config->delivery;
+
+    kt->ack_mode = d->ack_mode;
+    kt->retry = (struct st_retry_policy){
+        .enabled = d->retry.given || d->dead_letter.given,
+        .relaxed = d->retry.relaxed != 0,
+        .has_dead_letter = d->dead_letter.given,
+        .on_exhausted = d->retry.on_exhausted,
+        .max_attempts = (uint32_t)d->retry.max_attempts,
+        .base_ns = d->retry.base_ns,
+        .cap_ns = d->retry.cap_ns,
+    };
+    if (!d->dead_letter.given && d->retry.on_exhausted == ST_EXHAUSTED_DEAD_LETTER)
+        kt->retry.on_exhausted = ST_EXHAUSTED_STOP;
+}
+
+static int kafka_init(struct st_trigger *t, struct st_error *err)
+{
+    struct kafka_trigger *kt = kafka_of(t);
+    const struct st_delivery_config *d = &t->config->delivery;
+    rd_kafka_conf_t *conf;
+
+    kt->fd = -1;
+    LIST_INIT(&kt->partitions);
+    TAILQ_INIT(&kt->running);
+    pthread_mutex_init(&kt->trouble_lock, NULL);
+    read_policy(kt);
+    st_lane_group_init(&kt->lanes, (enum st_ordering)d->ordering, (uint32_t)d->lanes,
+                       kt->retry.relaxed);
+    st_slab_init(&kt->records, "kafka records", sizeof(struct kafka_record), RECORDS_KEPT);
+    st_slab_init(&kt->events, "kafka events", sizeof(struct kafka_event), EVENTS_KEPT);
+    kafka_register_metrics(kt);
+    conf = kafka_consumer_conf(kt, err); /* what librdkafka itself refuses */
+    if (conf == NULL)
+        return ST_ERR_INVALID;
+    rd_kafka_conf_destroy(conf);
+    return kafka_dead_letters_init(kt, err);
+}
+
+/* One loop polls; where workers are inline it is one that has a worker. */
+static bool is_home(struct kafka_trigger *kt, const struct st_loop *loop)
+{
+    struct st_processor *p = kt->base.processor;
+    unsigned loops = p->loop_count, mine = 0;
+
+    if (kt->base.pool->inline_workers != NULL && kt->base.pool->worker_count < loops)
+        loops = kt->base.pool->worker_count;
+    while (p->triggers[mine] != &kt->base)
+        mine++;
+    return loop->index == mine % loops;
+}
+
+static int kafka_open(struct st_trigger *t, struct st_loop *loop, struct st_error *err)
+{
+    struct kafka_trigger *kt = kafka_of(t);
+
+    if (!is_home(kt, loop))
+        return ST_OK;
+    kt->loop = loop;
+    kt->max_dispatched = most_dispatched(t->pool);
+    kt->state = KAFKA_RUNNING;
+    kafka_batch_open(kt);
+    return kafka_consumer_open(kt, err);
+}
+
+/* Nothing to do: what is not taken stays at the broker, and windows bound what is. */
+static void kafka_pause(struct st_trigger *t ST_UNUSED, struct st_loop *loop ST_UNUSED)
+{
+}
+
+static void kafka_drain(struct st_trigger *t, struct st_loop *loop, uint64_t linger_ns ST_UNUSED)
+{
+    struct kafka_trigger *kt = kafka_of(t);
+
+    if (loop != kt->loop || kt->state != KAFKA_RUNNING)
+        st_trigger_drained(t, loop);
+    else
+        kafka_group_drain(kt);
+}
+
+static void kafka_close(struct st_trigger *t, struct st_loop *loop)
+{
+    struct kafka_trigger *kt = kafka_of(t);
+    struct kafka_event *ke;
+
+    if (loop != kt->loop)
+        return;
+    if (kt->state == KAFKA_RUNNING || kt->state == KAFKA_DRAINING) {
+        kafka_consumer_close(kt);
+        kt->state = KAFKA_LEFT;
+    }
+    while ((ke = TAILQ_FIRST(&kt->running)) != NULL)
+        st_event_cancel(&ke->ev); /* answers it: it leaves the list */
+}
+
+/* On its way to the trigger's loop. */
+struct acknowledgement {
+    struct st_mail mail;
+    struct kafka_trigger *kt;
+    uint64_t offset;
+    int32_t number;
+    char topic[];
+};
+
+static void deliver_acknowledgement(struct st_loop *loop ST_UNUSED, struct st_mail *mail)
+{
+    struct acknowledgement *a = ST_CONTAINER_OF(mail, struct acknowledgement, mail);
+    struct kafka_partition *p = kafka_partition_find(a->kt, a->topic, a->number);
+
+    if (p != NULL && p->assigned)
+        kafka_acknowledge(p, a->offset);
+    free(a);
+}
+
+static void kafka_acknowledge_at(struct st_trigger *t, const struct st_position *at)
+{
+    struct kafka_trigger *kt = kafka_of(t);
+    struct acknowledgement *a = st_malloc(sizeof *a + at->topic.len + 1);
+
+    a->kt = kt;
+    a->offset = at->hi;
+    a->number = at->shard;
+    memcpy(a->topic, at->topic.ptr, at->topic.len);
+    a->topic[at->topic.len] = '\0';
+    st_loop_post(kt->loop, &a->mail, deliver_acknowledgement);
+}
+
+static void partition_free(struct kafka_partition *p)
+{
+    struct kafka_record *r;
+
+    kafka_partition_drop(p);
+    while ((r = LIST_FIRST(&p->dying)) != NULL) { /* the output has forgotten them */
+        LIST_REMOVE(r, held);
+        kafka_record_done(r);
+    }
+    st_lane_shard_free(p->lanes);
+    st_watermark_free(&p->wm);
+    LIST_REMOVE(p, link);
+    free(p->topic);
+    free(p);
+}
+
+static void kafka_destroy(struct st_trigger *t)
+{
+    struct kafka_trigger *kt = kafka_of(t);
+    struct kafka_partition *p;
+
+    if (kt->state == KAFKA_LEAVING)
+        pthread_join(kt->leaver, NULL);
+    if (kt->rk != NULL)
+        rd_kafka_destroy_flags(kt->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    if (kt->fd >= 0)
+        close(kt->fd);
+    if (kt->revoked != NULL)
+        rd_kafka_topic_partition_list_destroy(kt->revoked);
+    while ((p = LIST_FIRST(&kt->partitions)) != NULL)
+        partition_free(p);
+    kafka_batch_close(kt);
+    st_lane_group_free(&kt->lanes);
+    free(kt->own_options);
+    st_slab_close(&kt->events);
+    st_slab_close(&kt->records);
+    pthread_mutex_destroy(&kt->trouble_lock);
+}
+
+const struct st_trigger_kind st_trigger_kafka_kind = {
+    .name = "kafka-cluster",
+    .aliases = (const char *const[]){"kafka", NULL},
+    .event_class = "async",
+    .acknowledges = true,
+    .attributes = kafka_attribute_table,
+    .attributes_size = sizeof(struct kafka_attributes),
+    .obj_size = sizeof(struct kafka_trigger),
+    .check = kafka_check,
+    .init = kafka_init,
+    .open = kafka_open,
+    .pause = kafka_pause,
+    .resume = kafka_pause,
+    .complete = kafka_complete,
+    .detach = kafka_detach,
+    .release = kafka_release,
+    .acknowledge = kafka_acknowledge_at,
+    .drain = kafka_drain,
+    .close = kafka_close,
+    .destroy = kafka_destroy,
+};
