@@ -1,5 +1,6 @@
 #include "processor/output.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -212,6 +213,25 @@ static void emit_done(struct st_send *send, int status, const char *text)
     st_event_unhold_as(ev, status, why);
 }
 
+static int check_message(const struct st_message *m, struct st_error *err)
+{
+    size_t bytes = 0;
+
+    if (m->header_count > ST_MESSAGE_HEADERS)
+        return st_error_set(err, ST_ERR_LIMIT, "more than %d headers", ST_MESSAGE_HEADERS);
+    for (size_t i = 0; i < m->header_count; i++) {
+        if (m->headers[i].name_len == 0)
+            return st_error_set(err, ST_ERR_INVALID, "a header without a name");
+        bytes += m->headers[i].name_len + (size_t)m->headers[i].value_len;
+    }
+    if (m->key.len > ST_MESSAGE_KEY_BYTES)
+        return st_error_set(err, ST_ERR_LIMIT, "a key of more than %d bytes", ST_MESSAGE_KEY_BYTES);
+    if (bytes > ST_MESSAGE_HEADER_BYTES)
+        return st_error_set(err, ST_ERR_LIMIT, "headers of more than %d bytes",
+                            ST_MESSAGE_HEADER_BYTES);
+    return ST_OK;
+}
+
 /* On the event's home loop. */
 static int emit_here(struct st_output *o, struct st_event *ev, const struct st_message *m,
                      struct st_error *err)
@@ -280,21 +300,29 @@ static struct travel *travel_new(struct st_output *o, struct st_event *ev,
     return t;
 }
 
+/* On the event's home loop. */
+static void fail_here(struct st_event *ev, enum st_err status, const char *text)
+{
+    if (ev->answered)
+        return;
+    st_event_hold(ev);
+    st_event_unhold_as(ev, status, text);
+}
+
+static void fail_emit(struct st_output *o, struct st_event *ev, const struct st_error *err)
+{
+    st_output_fail(ev, err->code, "emit to %s failed: %s", o->name, err->text);
+}
+
 static void deliver_travel(struct st_loop *loop, struct st_mail *mail)
 {
     struct travel *t = ST_CONTAINER_OF(mail, struct travel, mail);
-    struct st_event *ev = t->ev;
     struct st_error err = {.code = ST_OK};
-    int code = emit_here(t->output, ev, &t->m, &err);
-    char why[TEXT_MAX];
 
     (void)loop;
-    if (code != ST_OK && !ev->answered) {
-        snprintf(why, sizeof why, "emit to %s failed: %.400s", t->output->name, err.text);
-        st_event_hold(ev);
-        st_event_unhold_as(ev, code, why);
-    }
-    st_event_unref(ev);
+    if (emit_here(t->output, t->ev, &t->m, &err) != ST_OK)
+        fail_emit(t->output, t->ev, &err);
+    st_event_unref(t->ev);
     atomic_fetch_sub_explicit(&t->output->copied, t->size, memory_order_relaxed);
     free(t);
 }
@@ -303,8 +331,11 @@ int st_output_emit(struct st_output *o, struct st_event *ev, const struct st_mes
                    struct st_error *err)
 {
     struct travel *t;
+    int code = check_message(m, err);
 
     ST_CHECK(ev, ST_EVENT_MAGIC);
+    if (code != ST_OK)
+        return code;
     if (st_loop_is_current(ev->home))
         return emit_here(o, ev, m, err);
     t = travel_new(o, ev, m);
@@ -313,4 +344,47 @@ int st_output_emit(struct st_output *o, struct st_event *ev, const struct st_mes
     st_event_ref(ev);
     st_loop_post(ev->home, &t->mail, deliver_travel);
     return ST_OK;
+}
+
+void st_output_publish(struct st_output *o, struct st_event *ev, const struct st_message *m)
+{
+    struct st_error err = {.code = ST_OK};
+
+    if (st_output_emit(o, ev, m, &err) != ST_OK)
+        fail_emit(o, ev, &err);
+}
+
+/* A failure on its way to the event's home loop. */
+struct failure {
+    struct st_mail mail;
+    struct st_event *ev;
+    enum st_err status;
+    char text[TEXT_MAX];
+};
+
+static void deliver_failure(struct st_loop *loop, struct st_mail *mail)
+{
+    struct failure *f = ST_CONTAINER_OF(mail, struct failure, mail);
+
+    (void)loop;
+    fail_here(f->ev, f->status, f->text);
+    st_event_unref(f->ev);
+    free(f);
+}
+
+void st_output_fail(struct st_event *ev, enum st_err status, const char *fmt, ...)
+{
+    struct failure *f = st_malloc(sizeof *f);
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(f->text, sizeof f->text, fmt, args);
+    va_end(args);
+    f->ev = ev;
+    f->status = status;
+    st_event_ref(ev);
+    if (st_loop_is_current(ev->home))
+        deliver_failure(ev->home, &f->mail);
+    else
+        st_loop_post(ev->home, &f->mail, deliver_failure);
 }

@@ -25,6 +25,13 @@ struct st_processor;
 
 enum { ST_OUTPUT_MAGIC = 0x6f757470 };
 
+/* Bounds of what events emit. */
+enum {
+    ST_MESSAGE_HEADERS = 256,
+    ST_MESSAGE_HEADER_BYTES = 64 * 1024,
+    ST_MESSAGE_KEY_BYTES = 64 * 1024
+};
+
 /* One message. Bytes are the caller's and are copied during st_output_send. */
 struct st_message {
     struct st_slice value;
@@ -119,5 +126,12 @@ void st_send_done(struct st_send *send, struct st_loop *loop, int status, const 
  * was answered already; ST_ERR_LIMIT also when too much is on its way. */
 int st_output_emit(struct st_output *o, struct st_event *ev, const struct st_message *m,
                    struct st_error *err) ST_MUST_CHECK;
+
+/* The same for those who can tell no handler: what can't be sent fails the event. */
+void st_output_publish(struct st_output *o, struct st_event *ev, const struct st_message *m);
+
+/* Fails an event because of a message that can't even be published; from where st_output_emit may
+ * be called. */
+void st_output_fail(struct st_event *ev, enum st_err status, const char *fmt, ...) ST_PRINTF(3, 4);
 
 #endif

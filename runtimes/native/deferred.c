@@ -45,14 +45,14 @@ void st_native_leave(void)
     pthread_rwlock_unlock(&gate);
 }
 
-/* On a loop the event may still lie in its trigger's buffers. False:
- * no memory for a copy. */
-static bool outlive(struct st_event *ev)
+bool st_native_outlive(struct st_event *ev)
 {
     struct st_result *r = &ev->result;
     struct st_slice body = ev->body;
     uintptr_t at = (uintptr_t)r->body.ptr - (uintptr_t)body.ptr;
 
+    if (ev->counted)
+        return true;
     if (st_event_outlive(ev) != ST_OK)
         return false;
     if (r->body.len != 0 && body.ptr != NULL && at < body.len)
@@ -64,7 +64,7 @@ stator_token st_native_defer(stator_event *event)
 {
     struct st_event *ev = st_native_from(event);
 
-    if (!ev->counted && !outlive(ev))
+    if (!st_native_outlive(ev))
         return 0;
     return st_deferred_issue(st_native_tokens, ev);
 }

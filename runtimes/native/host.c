@@ -204,4 +204,5 @@ const struct stator_host_v1 st_native_host = {
     .defer = st_native_defer,
     .resolve = st_native_resolve,
     .log = host_log,
+    .emit = st_native_emit,
 };

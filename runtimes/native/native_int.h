@@ -82,7 +82,12 @@ int st_native_stream_open(stator_event *ev, const struct stator_reply *head);
 int st_native_write(stator_event *ev, const void *bytes, size_t len);
 int st_native_on_writable(stator_event *ev, void (*fn)(stator_event *ev, void *arg), void *arg);
 
-/* deferred.c */
+/* emit.c */
+int st_native_emit(stator_event *ev, const char *output, const struct stator_message *message);
+
+/* deferred.c: the event goes on after the call that runs it; on a loop it may still lie in its
+ * trigger's buffers. False: no memory for a copy. */
+bool st_native_outlive(struct st_event *ev);
 stator_token st_native_defer(stator_event *ev);
 int st_native_resolve(stator_token token, int result, const struct stator_reply *reply);
 extern struct st_deferred_table *st_native_tokens;

@@ -194,7 +194,7 @@ void st_answer_chunk(struct st_process_worker *pw, const struct st_wire_view *vi
     pay(pw, f);
 }
 
-/* Calls: nothing can be called yet, and there are no outputs. */
+/* Calls: nothing can be called yet. */
 
 static void answer_call(struct st_process_worker *pw, struct st_flight *f)
 {

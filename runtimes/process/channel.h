@@ -27,7 +27,7 @@ struct st_wire_view {
     bool has_ref;
     struct st_wire_ref ref; /* lies inside the pool of its region */
     /* Memory that the worker may change; empty where the record has none. */
-    struct st_slice body, headers, content_type, key, name, text;
+    struct st_slice body, headers, content_type, key, topic, name, text;
 };
 
 struct st_channel_handler {

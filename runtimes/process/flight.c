@@ -623,8 +623,10 @@ static void on_record(struct st_channel *ch, const struct st_wire_view *view)
         st_answer_chunk(pw, view);
         break;
     case ST_WIRE_CALL:
-    case ST_WIRE_EMIT:
         st_answer_call(pw, view);
+        break;
+    case ST_WIRE_EMIT:
+        st_answer_emit(pw, view);
         break;
     case ST_WIRE_CREDIT:
         pw->concurrency += view->meta.credit.n;

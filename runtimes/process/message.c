@@ -53,15 +53,19 @@ void st_process_describe(const struct st_process_runtime *rt, Stator__Worker__V1
 void st_process_configure(struct st_process_worker *pw)
 {
     const struct st_runtime *rt = &pw->rt->base;
+    const struct st_function_config *f = rt->config;
     unsigned n = rt->processor->trigger_count;
     Stator__Worker__V1__Trigger *items = st_calloc(n, sizeof items[0]);
     Stator__Worker__V1__Trigger **list = st_calloc(n, sizeof(void *));
+    char **outputs = st_calloc(f->output_count, sizeof(char *));
     Stator__Worker__V1__Configure c = STATOR__WORKER__V1__CONFIGURE__INIT;
     Stator__Worker__V1__Trigger pool = STATOR__WORKER__V1__TRIGGER__INIT;
     Stator__Worker__V1__ToWorker msg = STATOR__WORKER__V1__TO_WORKER__INIT;
 
     st_process_describe(pw->rt, &c);
     fill_triggers(&c, rt->processor, items, list);
+    for (size_t i = 0; i < f->output_count; i++)
+        outputs[i] = (char *)f->outputs[i].name;
     pool.kind = (char *)pw->w->pool->trigger_kind;
     pool.name = (char *)pw->w->pool->name;
     c.pool = &pool;
@@ -71,10 +75,13 @@ void st_process_configure(struct st_process_worker *pw)
     c.event_timeout_ns = pw->w->pool->event_timeout_ns;
     c.max_concurrency = pw->max_concurrency;
     c.batch = pw->w->pool->batch_size != 0;
+    c.n_outputs = f->output_count;
+    c.outputs = outputs;
     msg.kind_case = STATOR__WORKER__V1__TO_WORKER__KIND_CONFIGURE;
     msg.configure = &c;
     if (st_control_send(&pw->control, &msg) != ST_OK)
         st_process_kill(pw, ST_LOST_PROTOCOL, "its configuration could not be sent");
+    free(outputs);
     free(list);
     free(items);
 }
@@ -214,7 +221,7 @@ void st_process_line(struct st_process_worker *pw, enum st_log_level level, cons
                      struct st_slice line)
 {
     struct st_flight *f = pw->begun_count == 1 ? TAILQ_FIRST(&pw->begun) : NULL;
-    char text[ST_OUTPUT_LINE_MAX + 1], id[37] = "";
+    char text[ST_PIPE_LINE_MAX + 1], id[37] = "";
     struct st_log_var vars[] = {
         ST_KV_UINT("worker_id", pw->w->index),
         ST_KV_STR("stream", stream),

@@ -67,8 +67,8 @@ static void dispose(struct st_process_worker *pw)
     if (pw->channel != NULL)
         st_channel_close(pw->channel);
     st_control_close(&pw->control);
-    st_output_close(&pw->out);
-    st_output_close(&pw->err);
+    st_pipe_close(&pw->out);
+    st_pipe_close(&pw->err);
     st_flight_free(pw);
     pw->slot_count = 0;
     pw->slots = NULL;
@@ -81,10 +81,10 @@ static void dispose(struct st_process_worker *pw)
 /* It ended by itself: before it was ready its last words may say why. */
 static void tell_own_end(const struct st_process_worker *pw, const char *how, char *text, size_t n)
 {
-    char tail[ST_OUTPUT_TAIL_MAX + 1] = "";
+    char tail[ST_PIPE_TAIL_MAX + 1] = "";
 
     if (!pw->was_ready)
-        st_output_tail(&pw->err, tail, sizeof tail);
+        st_pipe_tail(&pw->err, tail, sizeof tail);
     snprintf(text, n, "The worker process %s%s%s%s", how,
              pw->was_ready ? "" : " before it was ready", tail[0] != '\0' ? ": " : "", tail);
 }
@@ -132,8 +132,8 @@ static void on_exit_event(evutil_socket_t fd ST_UNUSED, short what ST_UNUSED, vo
     st_control_read(&pw->control);
     if (pw->said_hello)
         st_channel_read(pw->channel);
-    st_output_close(&pw->out);
-    st_output_close(&pw->err);
+    st_pipe_close(&pw->out);
+    st_pipe_close(&pw->err);
     pw->killed = st_process_reap(&pw->process, how, sizeof how) == SIGKILL &&
                  pw->reason[0] == '\0' && pw->failure[0] == '\0';
     atomic_store_explicit(&pw->w->pid, 0, memory_order_relaxed);
@@ -260,13 +260,13 @@ void st_process_ready(struct st_process_worker *pw, uint32_t credits)
     st_worker_ready(pw->w, credits);
 }
 
-static void on_stdout(struct st_output *out, struct st_slice line)
+static void on_stdout(struct st_pipe *out, struct st_slice line)
 {
     st_process_line(ST_CONTAINER_OF(out, struct st_process_worker, out), ST_LOG_INFO, "stdout",
                     line);
 }
 
-static void on_stderr(struct st_output *out, struct st_slice line)
+static void on_stderr(struct st_pipe *out, struct st_slice line)
 {
     struct st_process_worker *pw = ST_CONTAINER_OF(out, struct st_process_worker, err);
 
@@ -294,8 +294,8 @@ static int open_planes(struct st_process_worker *pw, struct st_error *err)
     const struct st_channel_far *far;
     int *fds = pw->options.fds, code;
 
-    if ((code = st_output_open(&pw->out, pw->loop, on_stdout, &fds[1], err)) != ST_OK ||
-        (code = st_output_open(&pw->err, pw->loop, on_stderr, &fds[2], err)) != ST_OK ||
+    if ((code = st_pipe_open(&pw->out, pw->loop, on_stdout, &fds[1], err)) != ST_OK ||
+        (code = st_pipe_open(&pw->err, pw->loop, on_stderr, &fds[2], err)) != ST_OK ||
         (code = st_control_open(&pw->control, pw->loop, &st_process_control_handler, pw,
                                 &fds[ST_WIRE_FD_CONTROL], err)) != ST_OK)
         return code;

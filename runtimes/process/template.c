@@ -36,7 +36,7 @@ struct life {
     struct st_timer timer;    /* import, fork */
     struct st_spawn *forking; /* Fork was sent for it */
     struct st_control control;
-    struct st_output out, err;
+    struct st_pipe out, err;
     struct st_garbage garbage;
     char failure[900]; /* Failed.text, or why it is ended */
 };
@@ -68,8 +68,8 @@ static void dispose(struct life *life)
 {
     st_loop_timer_cancel(life->t->loop, &life->timer);
     st_control_close(&life->control);
-    st_output_close(&life->out);
-    st_output_close(&life->err);
+    st_pipe_close(&life->out);
+    st_pipe_close(&life->err);
     st_loop_free_later(life->t->loop, &life->garbage, free_life);
 }
 
@@ -125,13 +125,13 @@ static void fail_all(struct st_template *t, int code, const char *text)
 /* The present one has ended before it could fork: as a worker that ends before it is ready. */
 static void import_failed(struct st_template *t, struct life *life, const char *how)
 {
-    char text[sizeof life->failure + ST_OUTPUT_TAIL_MAX], tail[ST_OUTPUT_TAIL_MAX + 1] = "";
+    char text[sizeof life->failure + ST_PIPE_TAIL_MAX], tail[ST_PIPE_TAIL_MAX + 1] = "";
 
     if (life->failure[0] != '\0') {
         fail_all(t, ST_ERR_INVALID, life->failure);
         return;
     }
-    st_output_tail(&life->err, tail, sizeof tail);
+    st_pipe_tail(&life->err, tail, sizeof tail);
     snprintf(text, sizeof text, "The worker process %s before it was ready%s%s", how,
              tail[0] != '\0' ? ": " : "", tail);
     fail_all(t, ST_ERR_INVALID, text);
@@ -166,8 +166,8 @@ static void on_exit_event(evutil_socket_t fd ST_UNUSED, short what ST_UNUSED, vo
 
     event_del(&life->exit_event);
     st_control_read(&life->control); /* what it said before counts */
-    st_output_close(&life->out);
-    st_output_close(&life->err);
+    st_pipe_close(&life->out);
+    st_pipe_close(&life->err);
     st_process_reap(&life->process, how, sizeof how);
     TAILQ_REMOVE(&t->lives, life, link);
     take_back(life);
@@ -337,19 +337,19 @@ static const struct st_control_handler control_handler = {
 static void print(enum st_log_level level, const char *stream, struct st_slice line)
 {
     struct st_log_var vars[] = {ST_KV_STR("stream", stream), {.key = NULL}};
-    char text[ST_OUTPUT_LINE_MAX + 1];
+    char text[ST_PIPE_LINE_MAX + 1];
 
     snprintf(text, sizeof text, "%.*s", (int)line.len, line.ptr);
     if (st_log_wants_function(level))
         st_log_write_function(level, "template", text, vars);
 }
 
-static void on_stdout(struct st_output *out ST_UNUSED, struct st_slice line)
+static void on_stdout(struct st_pipe *out ST_UNUSED, struct st_slice line)
 {
     print(ST_LOG_INFO, "stdout", line);
 }
 
-static void on_stderr(struct st_output *out ST_UNUSED, struct st_slice line)
+static void on_stderr(struct st_pipe *out ST_UNUSED, struct st_slice line)
 {
     print(ST_LOG_WARN, "stderr", line);
 }
@@ -361,8 +361,8 @@ static int open_life(struct life *life, int fds[ST_WIRE_FD_END], struct st_error
     struct st_loop *loop = life->t->loop;
     int code;
 
-    if ((code = st_output_open(&life->out, loop, on_stdout, &fds[1], err)) != ST_OK ||
-        (code = st_output_open(&life->err, loop, on_stderr, &fds[2], err)) != ST_OK)
+    if ((code = st_pipe_open(&life->out, loop, on_stdout, &fds[1], err)) != ST_OK ||
+        (code = st_pipe_open(&life->err, loop, on_stderr, &fds[2], err)) != ST_OK)
         return code;
     return st_control_open(&life->control, loop, &control_handler, life, &fds[ST_WIRE_FD_CONTROL],
                            err);

@@ -56,6 +56,9 @@ static const char *read_section(struct st_wire_view *out, unsigned id, struct st
     case ST_WIRE_KEY:
         out->key = s;
         return NULL;
+    case ST_WIRE_TOPIC:
+        out->topic = s;
+        return NULL;
     case ST_WIRE_NAME:
         out->name = s;
         return NULL;

@@ -59,7 +59,8 @@ enum st_wire_flag {
     ST_WIRE_STREAMED = 1, /* RESULT: the body has left in chunks, this is its end */
     ST_WIRE_LOGGED = 2, /* RESULT: log messages of this event were written to the control socket */
     ST_WIRE_FAILED = 4, /* RETURN: it went wrong, TEXT says why; RESULT STREAMED: cut it */
-    ST_WIRE_HEAD = 8    /* CHUNK: the first one; it has META, CONTENT_TYPE and HEADERS */
+    ST_WIRE_HEAD = 8,   /* CHUNK: the first one; it has META, CONTENT_TYPE and HEADERS */
+    ST_WIRE_NO_VALUE = 16 /* EMIT: a tombstone, which has not even an empty value */
 };
 
 struct st_wire_section {
@@ -85,7 +86,7 @@ enum st_wire_id {
     ST_WIRE_PEER = 13, /* address as text */
     ST_WIRE_TRACE_PARENT = 14,
     ST_WIRE_RECORD = 15, /* BATCH: a whole EVENT record; 16-aligned */
-    ST_WIRE_NAME = 16,   /* CALL, EMIT: of what */
+    ST_WIRE_NAME = 16,   /* CALL: of what; EMIT: of the output */
     ST_WIRE_TEXT = 17    /* UTF-8 for people */
 };
 

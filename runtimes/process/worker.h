@@ -10,7 +10,7 @@
 #include "processor/worker.h"
 #include "runtimes/process/channel.h"
 #include "runtimes/process/control.h"
-#include "runtimes/process/output.h"
+#include "runtimes/process/pipe.h"
 #include "runtimes/process/process.h"
 
 /* An event that the worker has. Begun: it runs, as far as we know; the others wait behind those. */
@@ -25,7 +25,7 @@ struct st_flight {
     bool has_ref;   /* of its body */
     bool cancelled; /* CANCEL was sent */
     bool waits;     /* stream: for its client to read */
-    bool returns;   /* a CALL or EMIT waits for its RETURN */
+    bool returns;   /* a CALL waits for its RETURN */
     uint64_t owed;  /* stream: bytes that the worker may send again */
     struct st_wire_ref ref;
 };
@@ -61,7 +61,7 @@ struct st_process_worker {
     struct st_timer timer; /* start, stop, grace */
     struct st_control control;
     struct st_channel *channel;
-    struct st_output out, err;
+    struct st_pipe out, err;
     struct st_garbage garbage;
     unsigned grants;            /* stream credits on their way, and cancel_mail */
     struct st_mail cancel_mail; /* it is not wanted any more: to the template, and back */
@@ -145,6 +145,9 @@ bool st_flight_send_small(struct st_process_worker *pw, enum st_wire_kind kind, 
 void st_answer_result(struct st_process_worker *pw, const struct st_wire_view *view);
 void st_answer_chunk(struct st_process_worker *pw, const struct st_wire_view *view);
 void st_answer_call(struct st_process_worker *pw, const struct st_wire_view *view);
+
+/* emit.c: a message for an output. */
+void st_answer_emit(struct st_process_worker *pw, const struct st_wire_view *view);
 
 /* There is room again for what could not be sent. */
 void st_answer_room(struct st_process_worker *pw);

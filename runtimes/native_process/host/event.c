@@ -373,4 +373,5 @@ const struct stator_host_v1 st_host_table = {
     .defer = st_host_defer,
     .resolve = st_host_resolve,
     .log = st_host_log,
+    .emit = st_host_emit,
 };

@@ -180,6 +180,9 @@ void st_host_stream_credit(uint64_t seq, uint32_t n);
 /* Runs callbacks of streams that can be written to. True: one ran. */
 bool st_host_stream_call(void);
 
+/* emit.c */
+int st_host_emit(stator_event *ev, const char *output, const struct stator_message *message);
+
 /* deferred.c */
 stator_token st_host_defer(stator_event *ev);
 int st_host_resolve(stator_token token, int result, const struct stator_reply *reply);

@@ -262,6 +262,11 @@ size_t st_link_max_bytes(void)
            (size_t)2 * ST_WIRE_ALIGN;
 }
 
+static bool is_sent(const struct st_link_part *part)
+{
+    return part->bytes.len != 0 || (part->id == ST_WIRE_KEY && part->bytes.ptr != NULL);
+}
+
 void st_link_send(enum st_wire_kind kind, uint8_t flags, uint64_t seq,
                   const struct st_link_part *parts, size_t count)
 {
@@ -272,7 +277,7 @@ void st_link_send(enum st_wire_kind kind, uint8_t flags, uint64_t seq,
     uint32_t offset;
 
     for (size_t i = 0; i < count; i++) {
-        sections += parts[i].bytes.len != 0;
+        sections += is_sent(&parts[i]);
         bytes += parts[i].bytes.len;
     }
     header = sizeof *record + sections * sizeof *s;
@@ -287,11 +292,12 @@ void st_link_send(enum st_wire_kind kind, uint8_t flags, uint64_t seq,
                                       .seq = seq};
     s = (struct st_wire_section *)(record + 1);
     for (size_t i = 0; i < count; i++) {
-        if (parts[i].bytes.len == 0)
+        if (!is_sent(&parts[i]))
             continue;
         *s++ = (struct st_wire_section){
             .id = (uint16_t)parts[i].id, .offset = offset, .length = (uint32_t)parts[i].bytes.len};
-        memcpy(at + offset, parts[i].bytes.ptr, parts[i].bytes.len);
+        if (parts[i].bytes.len != 0)
+            memcpy(at + offset, parts[i].bytes.ptr, parts[i].bytes.len);
         offset += (uint32_t)parts[i].bytes.len;
     }
     st_ring_commit(&l.up);

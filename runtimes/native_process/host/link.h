@@ -22,10 +22,10 @@ void st_link_release(bool lazy);
 /* A part of a record. */
 struct st_link_part {
     enum st_wire_id id;
-    struct st_slice bytes;
+    struct st_slice bytes; /* an empty part is left out, but for a KEY that has a pointer */
 };
 
-/* Sends a record of these parts, those that are not empty; waits for room. */
+/* Sends a record of these parts; waits for room. */
 void st_link_send(enum st_wire_kind kind, uint8_t flags, uint64_t seq,
                   const struct st_link_part *parts, size_t count);
 

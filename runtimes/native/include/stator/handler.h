@@ -33,6 +33,7 @@
  *
  * Changes
  *   1.0  first version
+ *   1.1  emit()
  */
 #ifndef STATOR_HANDLER_H
 #define STATOR_HANDLER_H
@@ -45,7 +46,7 @@ extern "C" {
 #endif
 
 #define STATOR_ABI_MAJOR 1
-#define STATOR_ABI_MINOR 0
+#define STATOR_ABI_MINOR 1
 #define STATOR_ABI ((uint32_t)STATOR_ABI_MAJOR << 16 | STATOR_ABI_MINOR)
 
 #if defined(__GNUC__)
@@ -111,6 +112,23 @@ struct stator_reply {
     size_t header_count; /* framing headers (Content-Length, Connection ...) are ignored */
     const void *body;
     size_t body_len;
+};
+
+/* Flags of a message. */
+enum {
+    /* No value at all, which Kafka tells from an empty one: a tombstone. */
+    STATOR_NO_VALUE = 1
+};
+
+/* What emit() publishes. A missing text is {NULL, 0}; a key that is empty, not missing, has a
+ * pointer. */
+struct stator_message {
+    size_t size; /* sizeof(struct stator_message) */
+    uint32_t flags;
+    struct stator_str value, key;
+    struct stator_str topic; /* missing: the output's own */
+    const struct stator_header *headers;
+    size_t header_count;
 };
 
 /* One worker, told to init(); valid until fini(). */
@@ -187,6 +205,13 @@ struct stator_host_v1 {
 
     /* A record in the function's log; any thread. ev may be NULL; otherwise its id is added. */
     void (*log)(stator_event *ev, int level, const char *text);
+
+    /* Since 1.1: publishes a message, which is copied, to an output of spec.stator.outputs, and
+     * returns at once. The event's answer waits until the output has confirmed it, and fails if it
+     * does not. INVALID: no output of that name, or a message that it can't take; NOMEM: the
+     * message is too large, or too much is under way; GONE: the event was answered already. The
+     * function's log says more. */
+    int (*emit)(stator_event *ev, const char *output, const struct stator_message *message);
 };
 
 /* What the shared object exports. Members that are NULL are not called, but handle is required. */

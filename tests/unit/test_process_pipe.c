@@ -9,14 +9,14 @@
 #include "processor/core/log.h"
 #include "processor/core/metrics.h"
 #include "processor/core/process.h"
-#include "runtimes/process/output.h"
+#include "runtimes/process/pipe.h"
 #include "tests/support/process.h"
 
 /* A pass begins with part of a line, ends a read later than at 64 KiB; newlines are counted. */
-enum { PASS_MAX = 64 * 1024 + 2 * ST_OUTPUT_LINE_MAX + 64, EURO = 3 };
+enum { PASS_MAX = 64 * 1024 + 2 * ST_PIPE_LINE_MAX + 64, EURO = 3 };
 
 static struct st_loop loop;
-static struct st_output output;
+static struct st_pipe output;
 static struct st_error err;
 static int far; /* the worker's end */
 static double open_before;
@@ -28,10 +28,10 @@ static size_t pass_bytes; /* since the test set it to 0 */
 static uint64_t bytes, pieces, continued;
 static bool logs;
 
-static void on_line(struct st_output *out, struct st_slice line)
+static void on_line(struct st_pipe *out, struct st_slice line)
 {
     assert_ptr_equal(out, &output);
-    assert_in_range(line.len, 1, ST_OUTPUT_LINE_MAX);
+    assert_in_range(line.len, 1, ST_PIPE_LINE_MAX);
     assert_int_equal(strlen(line.ptr), line.len);
     pieces++;
     continued += out->cut;
@@ -57,15 +57,15 @@ static int before(void **state)
     bytes = pieces = continued = 0;
     logs = false;
     assert_int_equal(st_loop_open(&loop, 0, "test", &err), ST_OK);
-    assert_int_equal(st_output_open(&output, &loop, on_line, &far, &err), ST_OK);
+    assert_int_equal(st_pipe_open(&output, &loop, on_line, &far, &err), ST_OK);
     return 0;
 }
 
 static int after(void **state)
 {
     (void)state;
-    st_output_close(&output);
-    st_output_close(&output);
+    st_pipe_close(&output);
+    st_pipe_close(&output);
     st_loop_close(&loop);
     st_metrics_reset();
     assert_true(st_process_open_fds() == open_before);
@@ -117,7 +117,7 @@ static void test_close(void **state)
     print_text("one\ntw");
     st_loop_pass(&loop);
     print_text("o\nthree");
-    st_output_close(&output); /* the far end is open */
+    st_pipe_close(&output); /* the far end is open */
     assert_string_equal(text, "one\ntwo\nthree\n");
     assert_int_equal(output.fd, -1);
     close_far();
@@ -173,8 +173,8 @@ static void check_long_line(size_t lead, size_t characters)
         }
     }
     assert_int_equal(joined, n);
-    assert_in_range(pieces, 1 + (n + ST_OUTPUT_LINE_MAX - 1) / ST_OUTPUT_LINE_MAX,
-                    2 + n / (ST_OUTPUT_LINE_MAX - EURO));
+    assert_in_range(pieces, 1 + (n + ST_PIPE_LINE_MAX - 1) / ST_PIPE_LINE_MAX,
+                    2 + n / (ST_PIPE_LINE_MAX - EURO));
     assert_int_equal(continued, pieces - 2);
     free(line);
 }
@@ -189,10 +189,10 @@ static void test_long_lines(void **state)
         check_long_line(lead, 1366);
         check_long_line(lead, 20000);
     }
-    check_long_line(ST_OUTPUT_LINE_MAX, 0);
-    check_long_line(2 * ST_OUTPUT_LINE_MAX, 0);
-    check_long_line(2 * ST_OUTPUT_LINE_MAX - 1, 0);
-    check_long_line(2 * ST_OUTPUT_LINE_MAX + 1, 0);
+    check_long_line(ST_PIPE_LINE_MAX, 0);
+    check_long_line(2 * ST_PIPE_LINE_MAX, 0);
+    check_long_line(2 * ST_PIPE_LINE_MAX - 1, 0);
+    check_long_line(2 * ST_PIPE_LINE_MAX + 1, 0);
     close_far();
 }
 
@@ -200,15 +200,15 @@ static void test_long_lines(void **state)
 
 static void assert_tail(const char *expected, size_t room)
 {
-    char tail[ST_OUTPUT_TAIL_MAX + 1];
+    char tail[ST_PIPE_TAIL_MAX + 1];
 
-    assert_int_equal(st_output_tail(&output, tail, room), strlen(expected));
+    assert_int_equal(st_pipe_tail(&output, tail, room), strlen(expected));
     assert_string_equal(tail, expected);
 }
 
 static void test_tail(void **state)
 {
-    char line[ST_OUTPUT_TAIL_MAX], expected[ST_OUTPUT_TAIL_MAX + 1] = "";
+    char line[ST_PIPE_TAIL_MAX], expected[ST_PIPE_TAIL_MAX + 1] = "";
 
     (void)state;
     assert_tail("", sizeof(expected));
@@ -221,7 +221,7 @@ static void test_tail(void **state)
     for (int i = 0; i < 2000; i++) {
         snprintf(line, sizeof(line), "line %04d\n", i);
         print_text(line);
-        if (i >= 2000 - ST_OUTPUT_TAIL_MAX / 10)
+        if (i >= 2000 - ST_PIPE_TAIL_MAX / 10)
             strcat(expected, line);
         if (i % 7 == 0)
             st_loop_pass(&loop);
@@ -322,7 +322,7 @@ static void test_flood_of_short_lines(void **state)
     }
     reap(&p, "exited with status 0");
     assert_int_equal(output.lines, 500000);
-    assert_in_range(most, 1, 1024 + ST_OUTPUT_LINE_MAX / 2);
+    assert_in_range(most, 1, 1024 + ST_PIPE_LINE_MAX / 2);
 }
 
 /* A worker that never stops is cut off. */
@@ -333,7 +333,7 @@ static void test_close_amid_flood(void **state)
     (void)state;
     st_loop_pass(&loop);
     pass_bytes = 0;
-    st_output_close(&output);
+    st_pipe_close(&output);
     assert_in_range(pass_bytes, 0, PASS_MAX);
     reap(&p, "was killed by signal 13 (SIGPIPE)");
 }

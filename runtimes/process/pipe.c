@@ -1,4 +1,4 @@
-#include "runtimes/process/output.h"
+#include "runtimes/process/pipe.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +21,7 @@ static size_t whole_characters(const char *s, size_t n)
 }
 
 /* text[len] is a byte that is used up. */
-static void pass_on(struct st_output *out, char *text, size_t len)
+static void pass_on(struct st_pipe *out, char *text, size_t len)
 {
     if (len > 0 && text[len - 1] == '\r')
         len--;
@@ -33,7 +33,7 @@ static void pass_on(struct st_output *out, char *text, size_t len)
 }
 
 /* What the buffer has of lines; `fresh` bytes at its end were not looked at before. */
-static void split(struct st_output *out, size_t fresh)
+static void split(struct st_pipe *out, size_t fresh)
 {
     char *from = out->buf, *at = out->buf + out->len - fresh, *end = out->buf + out->len;
 
@@ -44,7 +44,7 @@ static void split(struct st_output *out, size_t fresh)
     }
     out->len = (size_t)(end - from);
     memmove(out->buf, from, out->len);
-    if (out->len == ST_OUTPUT_LINE_MAX) {
+    if (out->len == ST_PIPE_LINE_MAX) {
         size_t part = whole_characters(out->buf, out->len);
         char first = out->buf[part];
 
@@ -56,13 +56,13 @@ static void split(struct st_output *out, size_t fresh)
     }
 }
 
-static void keep_tail(struct st_output *out, const char *bytes, size_t n)
+static void keep_tail(struct st_pipe *out, const char *bytes, size_t n)
 {
-    size_t kept = n < ST_OUTPUT_TAIL_MAX ? ST_OUTPUT_TAIL_MAX - n : 0;
+    size_t kept = n < ST_PIPE_TAIL_MAX ? ST_PIPE_TAIL_MAX - n : 0;
 
-    if (n > ST_OUTPUT_TAIL_MAX) {
-        bytes += n - ST_OUTPUT_TAIL_MAX;
-        n = ST_OUTPUT_TAIL_MAX;
+    if (n > ST_PIPE_TAIL_MAX) {
+        bytes += n - ST_PIPE_TAIL_MAX;
+        n = ST_PIPE_TAIL_MAX;
     }
     if (kept > out->tail_len)
         kept = out->tail_len;
@@ -71,7 +71,7 @@ static void keep_tail(struct st_output *out, const char *bytes, size_t n)
     out->tail_len = kept + n;
 }
 
-static void end(struct st_output *out)
+static void end(struct st_pipe *out)
 {
     event_del(&out->event);
     close(out->fd);
@@ -81,13 +81,13 @@ static void end(struct st_output *out)
 }
 
 /* False: there is no more now. */
-static bool read_some(struct st_output *out, size_t *bytes)
+static bool read_some(struct st_pipe *out, size_t *bytes)
 {
     char *at = out->buf + out->len, *nul;
     ssize_t n;
 
     do
-        n = read(out->fd, at, ST_OUTPUT_LINE_MAX - out->len);
+        n = read(out->fd, at, ST_PIPE_LINE_MAX - out->len);
     while (n < 0 && errno == EINTR);
     if (n < 0 && errno == EAGAIN)
         return false;
@@ -106,7 +106,7 @@ static bool read_some(struct st_output *out, size_t *bytes)
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
-    struct st_output *out = arg;
+    struct st_pipe *out = arg;
     uint64_t lines = out->lines;
     size_t bytes = 0;
 
@@ -118,8 +118,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         ;
 }
 
-int st_output_open(struct st_output *out, struct st_loop *loop, st_output_line_fn *line, int *far,
-                   struct st_error *err)
+int st_pipe_open(struct st_pipe *out, struct st_loop *loop, st_pipe_line_fn *line, int *far,
+                 struct st_error *err)
 {
     int fds[2];
 
@@ -147,7 +147,7 @@ int st_output_open(struct st_output *out, struct st_loop *loop, st_output_line_f
     return ST_OK;
 }
 
-void st_output_close(struct st_output *out)
+void st_pipe_close(struct st_pipe *out)
 {
     size_t bytes = 0;
 
@@ -159,11 +159,11 @@ void st_output_close(struct st_output *out)
         end(out);
 }
 
-size_t st_output_tail(const struct st_output *out, char *text, size_t n)
+size_t st_pipe_tail(const struct st_pipe *out, char *text, size_t n)
 {
     const char *from = out->tail, *line;
     size_t len = out->tail_len;
-    bool whole = len < ST_OUTPUT_TAIL_MAX;
+    bool whole = len < ST_PIPE_TAIL_MAX;
 
     while (len > 0 && (from[len - 1] == '\n' || from[len - 1] == '\r'))
         len--;
