@@ -91,6 +91,7 @@ def test_client_that_does_not_read(start, what):
         begin = time.monotonic()
         if what == "a stream":
             c.send(build_request("GET", "/?forever"))
+            assert c.read_head().status == 200  # it was accepted, and has begun
         elif what == "one big answer":
             c.send(build_request("POST", "/", b"x" * 8 * MIB))
         else:

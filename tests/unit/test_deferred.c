@@ -200,16 +200,24 @@ static struct rig_event *run(const char *body, bool borrow)
     return e;
 }
 
-static int count_gone(void)
+static int ask(const char *query)
 {
     struct rig_event *e = rig_event_new(&rig, "");
     int n;
 
-    e->query = "gone";
+    e->query = query;
     rig_run(e);
     n = atoi(e->answer);
     rig_event_free(e);
     return n;
+}
+
+/* Until the handler says that number. */
+static void wait_answer(const char *query, int n)
+{
+    for (int i = 0; i < 5000 && ask(query) != n; i++)
+        rig_sleep_ms(5);
+    assert_int_equal(ask(query), n);
 }
 
 static void ways(const char *handler, unsigned loops, unsigned workers)
@@ -217,7 +225,7 @@ static void ways(const char *handler, unsigned loops, unsigned workers)
     int gone;
 
     start(&(struct rig_options){.handler = handler, .loops = loops, .workers = workers});
-    gone = count_gone(); /* the shared object stays loaded */
+    gone = ask("gone"); /* the shared object stays loaded */
     for (int i = 0; i < 2; i++) {
         bool borrow = i == 1;
 
@@ -228,9 +236,7 @@ static void ways(const char *handler, unsigned loops, unsigned workers)
         says(run("error 5", borrow), ST_OUTCOME_ERROR, 502, "error 5");
         says(run("said 5", borrow), ST_OUTCOME_OK, 203, "said before");
     }
-    for (int i = 0; i < 1000 && count_gone() - gone < 2; i++)
-        rig_sleep_ms(5);
-    assert_int_equal(count_gone() - gone, 2);
+    wait_answer("gone", gone + 2);
     assert_int_equal(st_deferred_count(rig.processor.deferred), 0);
     rig_stop(&rig);
 }
@@ -273,47 +279,65 @@ static void test_storm(void **state)
     storm("defer_blocking.so", 2, 4);
 }
 
-/* Answered by the clock or by the client's leaving: the token is gone, no worker is stuck. */
-static void over(const char *handler)
+/* Answered by the clock: the token is gone, no worker is stuck. */
+static void timed_out(const char *handler)
 {
-    struct rig_event *late, *never, *left;
-    struct rig_options options = {.handler = handler, .event_timeout_ns = 300 * ST_MSEC};
-
+    struct rig_options options = {.handler = handler, .event_timeout_ns = ST_SEC};
+    struct rig_event *late, *never;
     int gone;
 
     start(&options);
-    gone = count_gone();
-    late = rig_event_new(&rig, "600");
+    gone = ask("gone");
+    late = rig_event_new(&rig, "held");
     never = rig_event_new(&rig, "never");
-    left = rig_event_new(&rig, "500");
     rig_send(late);
     rig_send(never);
-    rig_send(left);
-    rig_sleep_ms(5);
-    rig_cancel(left);
-    assert_true(rig_wait_released(left));
-    assert_int_equal(left->outcome, ST_OUTCOME_CANCELLED);
     assert_true(rig_wait_released(never));
     assert_int_equal(never->outcome, ST_OUTCOME_TIMEOUT);
     assert_true(rig_wait_released(late));
     assert_int_equal(late->outcome, ST_OUTCOME_TIMEOUT);
     assert_int_equal(st_deferred_count(rig.processor.deferred), 0);
-    for (int i = 0; i < 1000 && count_gone() - gone < 2; i++)
-        rig_sleep_ms(5);
-    assert_int_equal(count_gone() - gone, 2); /* late and left */
+    wait_answer("held", 1);
+    assert_int_equal(ask("tell"), 1);
+    wait_answer("gone", gone + 1);
     assert_int_equal(rig.pools[0]->stuck, 0);
-    assert_int_equal(late->completed + never->completed + left->completed, 3);
+    assert_int_equal(late->completed + never->completed, 2);
     rig_event_free(late);
     rig_event_free(never);
-    rig_event_free(left);
+    rig_stop(&rig);
+}
+
+/* Answered by the client's leaving, while the handler's token is out. */
+static void left(const char *handler)
+{
+    struct rig_event *e;
+    int gone;
+
+    start(&(struct rig_options){.handler = handler});
+    gone = ask("gone");
+    e = rig_event_new(&rig, "held");
+    rig_send(e);
+    wait_answer("held", 1);
+    assert_int_equal(st_deferred_count(rig.processor.deferred), 1);
+    rig_cancel(e);
+    assert_true(rig_wait_released(e));
+    assert_int_equal(e->outcome, ST_OUTCOME_CANCELLED);
+    assert_int_equal(st_deferred_count(rig.processor.deferred), 0);
+    assert_int_equal(ask("tell"), 1);
+    wait_answer("gone", gone + 1);
+    assert_int_equal(rig.pools[0]->stuck, 0);
+    assert_int_equal(e->completed, 1);
+    rig_event_free(e);
     rig_stop(&rig);
 }
 
 static void test_over(void **state)
 {
     (void)state;
-    over("defer.so");
-    over("defer_blocking.so");
+    timed_out("defer.so");
+    timed_out("defer_blocking.so");
+    left("defer.so");
+    left("defer_blocking.so");
 }
 
 int main(void)

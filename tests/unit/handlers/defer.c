@@ -4,8 +4,10 @@
  *   "twice MS"   and then again
  *   "error MS"   with a failure
  *   "said MS"    with what reply() said before
+ *   "held"       resolve() when told
  *   "never"      not at all
- * Query "gone" answers how many resolve() returned STATOR_GONE so far. */
+ * Query "gone" answers how many resolve() returned STATOR_GONE so far, "held" how many are held,
+ * "tell" resolves those and answers how many. */
 #include <pthread.h>
 #include <stator/handler.h>
 #include <stdio.h>
@@ -27,7 +29,7 @@ struct job {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
-static struct job *jobs;
+static struct job *jobs, *held;
 static const struct stator_host_v1 *host_functions;
 static pthread_t thread;
 static int users, gone;
@@ -101,6 +103,50 @@ static void add(struct job *job, long ms)
     pthread_mutex_unlock(&lock);
 }
 
+static void hold(struct job *job)
+{
+    pthread_mutex_lock(&lock);
+    job->next = held;
+    held = job;
+    pthread_mutex_unlock(&lock);
+}
+
+static int count_held(void)
+{
+    const struct job *job;
+    int n = 0;
+
+    pthread_mutex_lock(&lock);
+    for (job = held; job != NULL; job = job->next)
+        n++;
+    pthread_mutex_unlock(&lock);
+    return n;
+}
+
+static int tell(void)
+{
+    struct job *job, *next;
+    int n = 0;
+
+    pthread_mutex_lock(&lock);
+    job = held;
+    held = NULL;
+    pthread_mutex_unlock(&lock);
+    for (; job != NULL; job = next, n++) {
+        next = job->next;
+        add(job, 0);
+    }
+    return n;
+}
+
+static int answer(const struct stator_host_v1 *host, stator_event *ev, int n)
+{
+    char text[16];
+
+    snprintf(text, sizeof text, "%d", n);
+    return host->reply_text(ev, 200, text);
+}
+
 static int init(const struct stator_host_v1 *host, const struct stator_worker_v1 *worker,
                 void **user)
 {
@@ -141,6 +187,8 @@ static int defer(const struct stator_host_v1 *host, stator_event *ev, const char
     } else if (strcmp(text, "early") == 0) {
         resolve(job);
         free(job);
+    } else if (strcmp(text, "held") == 0) {
+        hold(job);
     } else {
         add(job, strtol(number != NULL ? number : text, NULL, 10));
     }
@@ -153,10 +201,12 @@ static int handle(const struct stator_host_v1 *host, void *user, stator_event *e
     char text[64];
 
     (void)user;
-    if (query.len == 4 && memcmp(query.ptr, "gone", 4) == 0) {
-        snprintf(text, sizeof text, "%d", __atomic_load_n(&gone, __ATOMIC_SEQ_CST));
-        return host->reply_text(ev, 200, text);
-    }
+    if (query.len == 4 && memcmp(query.ptr, "gone", 4) == 0)
+        return answer(host, ev, __atomic_load_n(&gone, __ATOMIC_SEQ_CST));
+    if (query.len == 4 && memcmp(query.ptr, "held", 4) == 0)
+        return answer(host, ev, count_held());
+    if (query.len == 4 && memcmp(query.ptr, "tell", 4) == 0)
+        return answer(host, ev, tell());
     if (body.len >= sizeof text)
         body.len = sizeof text - 1;
     memcpy(text, body.ptr != NULL ? body.ptr : "", body.len);
