@@ -29,10 +29,10 @@ void kafka_batch_open(struct kafka_trigger *kt)
 
     if (size == 0)
         return;
-    kt->batch = st_calloc(1, sizeof *kt->batch + size * sizeof kt->batch->entries[0]);
+    kt->batch = st_calloc(1, sizeof *kt->batch + size * sizeof(void *));
     kt->batch->kt = kt;
     kt->batch->size = size;
-    kt->batch->events = st_calloc(size, sizeof kt->batch->events[0]);
+    kt->batch->events = st_calloc(size, sizeof(void *));
     st_timer_init(&kt->batch->timer, on_timer);
 }
 

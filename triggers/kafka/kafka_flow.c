@@ -283,15 +283,15 @@ void kafka_complete(struct st_event *ev, const struct st_result *result)
     struct kafka_record *r = ke->record;
     struct kafka_partition *p = r->partition;
     struct kafka_trigger *kt = p->kt;
+    bool late;
 
     TAILQ_REMOVE(&kt->running, ke, link);
     kt->dispatched--;
     p->running--;
-    if (st_unlikely(r->epoch != p->wm.epoch))
-        kafka_record_done(r); /* too late: the partition is somebody else's */
-    else if (st_unlikely(result->outcome != ST_OUTCOME_OK))
+    late = r->epoch != p->wm.epoch; /* the partition is somebody else's */
+    if (st_unlikely(result->outcome != ST_OUTCOME_OK) && !late)
         judge(r, result);
-    else if (st_unlikely(kt->ack_mode != ST_ACK_IMPLICIT) && waits_for_ack(kt, result))
+    else if (st_unlikely(kt->ack_mode != ST_ACK_IMPLICIT) && !late && waits_for_ack(kt, result))
         wait_for_ack(r);
     else
         kafka_record_done(r);

@@ -56,7 +56,7 @@
 // clang-format on
 
 struct st_rdkafka {
-#define ST_RDKAFKA_MEMBER(name) __typeof__(name) *name;
+#define ST_RDKAFKA_MEMBER(name) __typeof__(name) *name; /* NOLINT(bugprone-macro-parentheses) */
     ST_RDKAFKA_FUNCTIONS(ST_RDKAFKA_MEMBER)
 #undef ST_RDKAFKA_MEMBER
 };

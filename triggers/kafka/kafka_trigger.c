@@ -163,7 +163,6 @@ static void partition_free(struct kafka_partition *p)
     }
     st_lane_shard_free(p->lanes);
     st_watermark_free(&p->wm);
-    LIST_REMOVE(p, link);
     free(p->topic);
     free(p);
 }
@@ -171,7 +170,7 @@ static void partition_free(struct kafka_partition *p)
 static void kafka_destroy(struct st_trigger *t)
 {
     struct kafka_trigger *kt = kafka_of(t);
-    struct kafka_partition *p;
+    struct kafka_partition *p, *next;
 
     if (kt->state == KAFKA_LEAVING)
         pthread_join(kt->leaver, NULL);
@@ -181,8 +180,10 @@ static void kafka_destroy(struct st_trigger *t)
         close(kt->fd);
     if (kt->revoked != NULL)
         rd_kafka_topic_partition_list_destroy(kt->revoked);
-    while ((p = LIST_FIRST(&kt->partitions)) != NULL)
+    for (p = LIST_FIRST(&kt->partitions); p != NULL; p = next) {
+        next = LIST_NEXT(p, link);
         partition_free(p);
+    }
     kafka_batch_close(kt);
     st_lane_group_free(&kt->lanes);
     free(kt->own_options);
