@@ -100,11 +100,13 @@ const struct st_channel_far *st_channel_far(const struct st_channel *ch)
     return &ch->far;
 }
 
-/* The socket and the eventfds are ours as well. */
+/* The socket and the eventfd are ours as well. */
 void st_channel_close_far(struct st_channel *ch)
 {
     if (ch->far.memory >= 0)
         close(ch->far.memory);
+    if (ch->far.wake_worker >= 0)
+        close(ch->far.wake_worker);
     ch->far = (struct st_channel_far){-1, -1, -1, -1};
 }
 

@@ -53,7 +53,7 @@ struct st_channel_far {
     int data, memory, wake_worker, wake_processor;
 };
 
-/* Makes sockets, memory and eventfds. NULL with *err. The caller frees by st_channel_close. */
+/* Makes sockets, memory and what wakes. NULL with *err. The caller frees by st_channel_close. */
 struct st_channel *st_channel_new(const struct st_channel_options *opt, struct st_error *err);
 void st_channel_set_user(struct st_channel *ch, void *user);
 void *st_channel_user(const struct st_channel *ch);

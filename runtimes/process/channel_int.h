@@ -68,7 +68,8 @@ struct st_channel {
 
     /* Memory */
     struct st_channel_memory *memory;
-    int wake_worker, wake_processor; /* eventfds */
+    int wake_worker;    /* pipe, our end: no flag that the worker sets is ours too */
+    int wake_processor; /* eventfd, which is one for both; never read */
     struct st_ring down, up;
     struct st_extents extents;   /* of the pool to the worker */
     uint64_t pool_used;          /* bytes in it, charged */

@@ -66,14 +66,18 @@ static int map(struct st_channel *ch, size_t size, struct st_error *err)
     return ST_OK;
 }
 
-static int open_eventfds(struct st_channel *ch, struct st_error *err)
+/* The worker may set its end of a pipe to blocking, and fill the pipe: a write to this end returns
+ * at once all the same. An eventfd has one set of flags for all who have it; this one is only
+ * watched here. */
+static int open_wakes(struct st_channel *ch, struct st_error *err)
 {
-    ch->wake_worker = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (ch->wake_worker >= 0)
-        ch->wake_processor = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (ch->wake_processor < 0)
-        return st_error_sys(err, errno, "can't make the eventfds of a worker");
-    ch->far.wake_worker = ch->wake_worker;
+    int ends[2];
+
+    ch->wake_processor = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (ch->wake_processor < 0 || pipe2(ends, O_NONBLOCK | O_CLOEXEC) != 0)
+        return st_error_sys(err, errno, "can't make the eventfd and the pipe that wake a worker");
+    ch->far.wake_worker = ends[0];
+    ch->wake_worker = ends[1];
     ch->far.wake_processor = ch->wake_processor;
     return ST_OK;
 }
@@ -110,7 +114,7 @@ int st_channel_memory_open(struct st_channel *ch, const struct st_channel_option
     ST_ASSERT(st_extents_init(&ch->extents, ch->pool_bytes));
     rc = map(ch, plan.size, err);
     if (rc == ST_OK)
-        rc = open_eventfds(ch, err);
+        rc = open_wakes(ch, err);
     if (rc == ST_OK)
         open_rings(ch, &plan);
     return rc;
@@ -118,12 +122,12 @@ int st_channel_memory_open(struct st_channel *ch, const struct st_channel_option
 
 /* ---- Records from the worker ---- */
 
-static void wake(int fd)
+static void wake(const struct st_channel *ch)
 {
-    uint64_t one = 1;
+    const char byte = 0;
 
-    /* EAGAIN: so many wake-ups are there already. */
-    while (write(fd, &one, sizeof one) < 0 && errno == EINTR)
+    /* EAGAIN: wake-ups are there that it has not read. EPIPE: it has closed its end. */
+    while (write(ch->wake_worker, &byte, sizeof byte) < 0 && errno == EINTR)
         ;
 }
 
@@ -131,7 +135,7 @@ static void release(struct st_channel *ch, uint64_t *released)
 {
     *released = ch->up.head;
     if (st_ring_release(&ch->up))
-        wake(ch->wake_worker);
+        wake(ch);
 }
 
 /* Takes at most `limit` records; how many are left of it. Less than none: stop. */
@@ -284,7 +288,7 @@ void st_channel_memory_flush(struct st_channel *ch)
     if (ch->wake_due) {
         ch->wake_due = false;
         if (st_ring_must_wake(&ch->down))
-            wake(ch->wake_worker);
+            wake(ch);
     }
 }
 
@@ -463,9 +467,10 @@ void st_channel_memory_close(struct st_channel *ch)
     st_body_budget_give(ch->bodies, ch->pool_used);
     st_extents_end(&ch->extents);
     close_fd(&ch->far.memory);
+    close_fd(&ch->far.wake_worker);
     close_fd(&ch->wake_worker);
     close_fd(&ch->wake_processor);
-    ch->far.wake_worker = ch->far.wake_processor = -1;
+    ch->far.wake_processor = -1;
     memory_unref(ch->memory);
     ch->memory = NULL;
 }

@@ -14,7 +14,7 @@ enum st_wire_fd {
     ST_WIRE_FD_CONTROL = 3,        /* AF_UNIX stream: protobuf messages of worker.proto */
     ST_WIRE_FD_DATA = 4,           /* AF_UNIX stream: records, unless the worker asks for memory */
     ST_WIRE_FD_MEMORY = 5,         /* memfd of struct st_wire_memory */
-    ST_WIRE_FD_WAKE_WORKER = 6,    /* eventfd: the processor writes it */
+    ST_WIRE_FD_WAKE_WORKER = 6,    /* end of a pipe: the processor writes it */
     ST_WIRE_FD_WAKE_PROCESSOR = 7, /* eventfd: the worker writes it */
     ST_WIRE_FD_END = 8
 };
@@ -42,7 +42,8 @@ enum {
     ST_WIRE_MAX_BATCH = 4096,  /* events in a batch */
     ST_WIRE_INLINE_BODY =
         65536, /* bytes; longer bodies travel by reference where there is memory */
-    ST_WIRE_STREAM_WINDOW = 262144 /* bytes of chunks that may be out, until CREDIT */
+    ST_WIRE_STREAM_WINDOW = 262144, /* bytes of chunks that may be out, until CREDIT */
+    ST_WIRE_MAX_UNREAD = 1024       /* wake-ups that a worker may leave in its pipe */
 };
 
 enum { ST_WIRE_NO_LEVEL = 255 }; /* st_wire_event.log_level: its client asked for nothing */

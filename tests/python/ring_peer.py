@@ -1,5 +1,5 @@
 """The processor's side of the shared-memory data plane (docs/wire.md), for tests of workers: makes
-the memory and the eventfds, writes events, reads results. Plain Python: it wakes the worker after
+the memory and what wakes, writes events, reads results. Plain Python: it wakes the worker after
 each batch of records, whether it sleeps or not."""
 
 import fcntl
@@ -126,7 +126,7 @@ class RingPeer:
             struct.pack_into("=QQ", self.map, AREAS + 16 * i, at, length)
         self.u64 = memoryview(self.map).cast("Q")  # whole stores
         self.u32 = memoryview(self.map).cast("I")
-        self.wake_worker = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.wake_worker, self.wake_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.wake_peer = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.control, self.worker_control = socket.socketpair()
         self.tail = self.head = 0
@@ -138,10 +138,16 @@ class RingPeer:
         self.u64.release()
         self.u32.release()
         self.map.close()
-        for fd in (self.memory_fd, self.wake_worker, self.wake_peer):
+        for fd in (self.memory_fd, self.wake_worker, self.wake_end, self.wake_peer):
             os.close(fd)
         self.control.close()
         self.worker_control.close()
+
+    def wake(self) -> None:
+        try:
+            os.write(self.wake_end, b"\0")
+        except BlockingIOError:
+            pass  # it has not read those that are there: it does not sleep
 
     def index(self, ring: int, what: int) -> int:
         return self.u64[(INDEXES + 256 * ring + what) // 8]
@@ -167,7 +173,7 @@ class RingPeer:
             self.tail += len(record)
             self.u64[(INDEXES + TAIL) // 8] = self.tail
         if wake:
-            os.eventfd_write(self.wake_worker, 1)
+            self.wake()
         return first or 0
 
     def _put(self, place: int, record: bytes) -> None:
@@ -197,7 +203,7 @@ class RingPeer:
             self.u64[(INDEXES + 256 + HEAD_AT) // 8] = self.head
             if self.u32[(INDEXES + 256 + FULL) // 4]:
                 self.u32[(INDEXES + 256 + FULL) // 4] = 0
-                os.eventfd_write(self.wake_worker, 1)
+                self.wake()
             if kind != FILL:
                 return content
         return None

@@ -143,11 +143,13 @@ static inline uint64_t send_event(struct st_channel *ch, uint64_t seq, size_t si
     return st_channel_commit(ch);
 }
 
-static inline uint64_t eventfd_count(int fd)
+/* Wake-ups of the worker since the last call. */
+static inline ssize_t wake_count(void)
 {
-    uint64_t n = 0;
+    char bytes[64];
+    ssize_t n = read(worker.wake_in, bytes, sizeof bytes);
 
-    return read(fd, &n, sizeof n) == (ssize_t)sizeof n ? n : 0;
+    return n < 0 && errno == EAGAIN ? 0 : n;
 }
 
 static inline void expect_broken(const char *text)

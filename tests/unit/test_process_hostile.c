@@ -1,6 +1,8 @@
 /* Channels to workers that break the rules. */
 #include "tests/unit/test_process_channel.h"
 
+#include <fcntl.h>
+
 /* ---- Hostile workers ---- */
 
 struct bad {
@@ -129,6 +131,44 @@ static void bad_indexes(void **state)
     }
 }
 
+/* Flags of its own descriptors, which it may set as it likes, and a pipe that it fills do not make
+ * the processor wait: a test that hangs is ended by its alarm. */
+static void blocking_wakes(void **state)
+{
+    struct st_channel *ch = open_channel(true);
+    const uint64_t most = UINT64_MAX - 1;
+    char path[64], zeros[4096] = {0}, *at = NULL;
+    int end;
+
+    (void)state;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", worker.wake_in);
+    end = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    assert_true(end >= 0);
+    for (size_t size = sizeof zeros; size > 0; size = size == 1 ? 0 : 1)
+        while (write(end, zeros, size) > 0)
+            ;
+    assert_int_equal(write(worker.wake_out, &most, sizeof most), sizeof most);
+    assert_int_equal(fcntl(end, F_SETFL, 0), 0);
+    assert_int_equal(fcntl(worker.wake_in, F_SETFL, 0), 0);
+    assert_int_equal(fcntl(worker.wake_out, F_SETFL, 0), 0);
+    for (uint64_t seq = 1; seq < 100; seq++) {
+        worker.memory->index[ST_WIRE_DOWN].sleeping = 1;
+        worker.memory->index[ST_WIRE_UP].full = 1;
+        assert_int_not_equal(send_event(ch, seq, 64), UINT64_MAX);
+        assert_int_equal(st_ring_reserve(&worker.out, ST_WIRE_ALIGN, &at), ST_RING_OK);
+        wire_record_put(at, ST_WIRE_ACK, 0, seq, NULL, 0);
+        st_ring_commit(&worker.out);
+        pass();
+        st_channel_read(ch);
+        assert_int_equal(worker.memory->index[ST_WIRE_DOWN].sleeping, 0);
+        assert_int_equal(worker.memory->index[ST_WIRE_UP].full, 0);
+    }
+    close(end);
+    assert_int_equal(seen.records, 99);
+    assert_int_equal(seen.brokens, 0);
+    close_channel(ch);
+}
+
 /* Other fields of the shared memory mean nothing to the processor once the worker has it. */
 static void scribbled_header(void **state)
 {
@@ -151,10 +191,8 @@ static void scribbled_header(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(bad_records),
-        TEST(bad_refs),
-        TEST(bad_indexes),
-        TEST(scribbled_header),
+        TEST(bad_records),    TEST(bad_refs),         TEST(bad_indexes),
+        TEST(blocking_wakes), TEST(scribbled_header),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

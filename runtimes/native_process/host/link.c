@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -35,7 +36,8 @@ static struct {
     uint64_t released;  /* head, as it was stored */
     uint64_t silent_ns; /* since when a record waits to be announced; 0: none does */
     struct st_extents extents;
-    int epoll_fd;
+    int epoll_fd, poke_fd;
+    atomic_uint unread; /* wake-ups that may lie in the pipe, at most */
     pthread_t main;
     atomic_bool asleep; /* from before the main thread's last look */
     atomic_bool poked;
@@ -98,10 +100,12 @@ void st_link_open(void)
     }
     l.main = pthread_self();
     l.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (l.epoll_fd < 0 || !st_extents_init(&l.extents, l.pool_size[ST_WIRE_UP]))
+    l.poke_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (l.epoll_fd < 0 || l.poke_fd < 0 || !st_extents_init(&l.extents, l.pool_size[ST_WIRE_UP]))
         st_host_die("out of memory");
     watch(ST_WIRE_FD_CONTROL, EPOLLIN, READY_CONTROL);
     watch(ST_WIRE_FD_WAKE_WORKER, EPOLLIN | EPOLLET, READY_WAKE);
+    watch(l.poke_fd, EPOLLIN | EPOLLET, READY_WAKE);
 }
 
 /* Taking */
@@ -217,22 +221,31 @@ static void leave_alone(void)
         _exit(0);
 }
 
-/* The ring to the processor is full. The main thread waits for the eventfd; others, which must not
+/* The main thread's. What is read was about a record, or room, that it has yet to look at. */
+static void read_wakes(void)
+{
+    char bytes[2 * ST_WIRE_MAX_UNREAD];
+    ssize_t n;
+
+    atomic_store(&l.unread, 0);
+    n = read(ST_WIRE_FD_WAKE_WORKER, bytes, sizeof bytes);
+    (void)n; /* EAGAIN: there is none */
+}
+
+/* The ring to the processor is full. The main thread waits for the pipe; others, which must not
  * take its wake-up away, look again. */
 static void wait_for_room(void)
 {
     struct timespec ts = {.tv_nsec = ROOM_POLL_NS};
     struct pollfd fd = {.fd = ST_WIRE_FD_WAKE_WORKER, .events = POLLIN};
-    uint64_t count;
 
     l.silent_ns = just_now;
     st_link_announce();
     if (!pthread_equal(pthread_self(), l.main)) {
+        atomic_store(&l.unread, ST_WIRE_MAX_UNREAD); /* the main thread reads what comes of it */
         nanosleep(&ts, NULL);
     } else if (poll(&fd, 1, 100) > 0) {
-        ssize_t n = read(ST_WIRE_FD_WAKE_WORKER, &count, sizeof count);
-
-        (void)n;
+        read_wakes();
     }
     leave_alone();
 }
@@ -339,7 +352,7 @@ void st_link_poke(void)
 
     atomic_store(&l.poked, true);
     if (atomic_exchange(&l.asleep, false) &&
-        write(ST_WIRE_FD_WAKE_WORKER, &one, sizeof one) != (ssize_t)sizeof one)
+        write(l.poke_fd, &one, sizeof one) != (ssize_t)sizeof one)
         return; /* it is readable anyway */
 }
 
@@ -366,6 +379,8 @@ void st_link_sleep(bool events_wait)
 
     if (events_wait && l.look.head > l.down.head)
         look.head = l.look.head;
+    if (atomic_fetch_add(&l.unread, 1) >= ST_WIRE_MAX_UNREAD - 1)
+        read_wakes();
     atomic_store(&l.asleep, true);
     if (st_ring_sleep(&look) && !atomic_load(&l.poked)) {
         wait_ready(-1);

@@ -239,16 +239,24 @@ static bool has_room(const struct py_link *link, uint64_t size)
     return link->up_size - (link->tail - head) >= size;
 }
 
-/* Waits for the eventfd that says that there may be room. 0, or -1 with an exception. */
+/* What is read was about a record, or room, that is looked for after this. */
+static void read_wakes(struct py_link *link)
+{
+    char bytes[2 * ST_WIRE_MAX_UNREAD];
+    ssize_t n = read(link->wake_fd, bytes, sizeof bytes);
+    (void)n; /* EAGAIN: there is none */
+    link->unread = 0;
+}
+
+/* Waits for the wake-up that says that there may be room. 0, or -1 with an exception. */
 static int wait_room(struct py_link *link, uint64_t size)
 {
     struct pollfd fds[2] = {{.fd = link->wake_fd, .events = POLLIN}, {.fd = link->control_fd}};
-    uint64_t count;
+    int n;
 
     py_link_announce(link);
-    /* Read here, where the state of the eventfd is waited for and not its edge. */
-    ssize_t n = read(link->wake_fd, &count, sizeof count);
-    (void)n;
+    /* Read here, where the state of the pipe is waited for and not its edge. */
+    read_wakes(link);
     __atomic_exchange_n(&link->up->full, 1, __ATOMIC_SEQ_CST);
     if (has_room(link, size)) {
         return 0;
@@ -313,6 +321,9 @@ void py_link_announce(struct py_link *link)
 
 bool py_link_doze(struct py_link *link, uint64_t looked)
 {
+    if (++link->unread >= ST_WIRE_MAX_UNREAD) {
+        read_wakes(link);
+    }
     __atomic_exchange_n(&link->down->sleeping, 1, __ATOMIC_SEQ_CST);
     if (py_link_tail(link) != looked) {
         py_link_awake(link);

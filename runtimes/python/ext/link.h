@@ -23,6 +23,7 @@ struct py_link {
     uint64_t released;  /* head, as it was stored */
     uint64_t tail;      /* of the ring to the processor */
     uint64_t silent_ns; /* since when a record waits to be announced; 0: none does */
+    unsigned unread;    /* wake-ups that may lie in the pipe, at most */
     int wake_fd, peer_fd, control_fd, epoll_fd;
     py_link_fn *other;
     void *arg;
@@ -64,7 +65,7 @@ void py_link_announce(struct py_link *link);
  * timeout_ms (-1: for ever). Bits of enum py_ready, or -1 with an exception of a signal handler. */
 int py_link_sleep(struct py_link *link, uint64_t looked, int timeout_ms);
 
-/* For a caller that sleeps elsewhere: tells the processor to write the eventfd (false: there is
+/* For a caller that sleeps elsewhere: tells the processor to write the pipe (false: there is
  * something already, do not sleep), and that it need not any more. */
 bool py_link_doze(struct py_link *link, uint64_t looked);
 void py_link_awake(struct py_link *link);
