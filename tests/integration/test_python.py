@@ -44,6 +44,8 @@ RESULTS = """
         "bad type": lambda r: r(body="b", content_type=123),
         "bad status": lambda r: r(body="b", status_code="201"),
         "far status": lambda r: r(body="b", status_code=1000),
+        "interim": lambda r: (103, "b"),
+        "interim response": lambda r: r(body="b", status_code=199),
         "split": lambda r: r(body="b", headers={"X-A": "1\\r\\nX-Evil: 2"}),
         "type twice": lambda r: r(body="b", content_type="text/x",
                                   headers={"Content-Type": "text/y"}),
@@ -70,6 +72,7 @@ EVENT = """
             "path": event.path, "url": event.url, "shard_id": event.shard_id,
             "num_shards": event.num_shards, "offset": event.offset, "topic": event.topic,
             "size": event.size, "type": event.type, "version": event.version,
+            "type_version": event.type_version,
             "timestamp": event.timestamp.isoformat(), "context": context.trigger.kind,
             "worker_id": context.worker_id}
 """
@@ -133,7 +136,9 @@ def test_results(serving, what, status, kind, body):
                  b"string"),
     ("bad status", b"json: cannot unmarshal string into Go struct field Result.status_code of type "
                    b"int"),
-    ("far status", b"status"),
+    ("far status", b"the handler's status 1000 is not in 200 to 599"),
+    ("interim", b"the handler's status 103 is not in 200 to 599"),
+    ("interim response", b"the handler's status 199 is not in 200 to 599"),
 ])
 def test_unusable_responses_are_500(serving, what, text):
     answer = serving(RESULTS).post(what.encode())
@@ -185,7 +190,7 @@ def test_what_an_event_has(serving):
         "kind": "http", "name": "http", "content_type": "text/x", "body": "b'body'",
         "fields": {"x": "2", "y": "a b"}, "method": "POST", "path": "/a b/d", "url": "",
         "shard_id": -1, "num_shards": 0, "offset": 0, "topic": "", "size": 4, "type": "",
-        "version": "", "context": "http"}
+        "version": "", "type_version": "", "context": "http"}
     assert headers["X-Own-One"] == "2" and headers["Host"] == "test"
     assert headers["Content-Length"] == "4" and headers["Content-Type"] == "text/x"
 
@@ -212,6 +217,84 @@ def test_ids_are_unique(serving):
 def test_methods(serving, method):
     event = json.loads(serving(EVENT).request(method, "/").body)
     assert (event["method"], event["body"], event["size"]) == (method, "b''", 0)
+
+
+# Cloud events
+
+STRUCTURED = "application/cloudevents+json; charset=utf-8"
+
+
+def cloud(s: Stator, body: object, headers: list[tuple[str, str]]) -> dict:
+    """What the handler saw of it, without what is the same for all of them."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    answer = s.post(content, "/path", headers=headers)
+    assert answer.status == 200, answer.body
+    event = json.loads(answer.body)
+    assert (event["method"], event["path"], event["context"]) == ("POST", "/path", "http")
+    after = json.loads(s.get().body)  # nothing of it stays with the worker
+    assert after["kind"] == "http" and after["type"] == after["version"] == ""
+    return event
+
+
+def test_cloud_event_0_1_structured(serving):
+    sent = {"cloudEventsVersion": "0.1", "eventType": "made", "eventTypeVersion": "7",
+            "source": "/shop", "eventID": "e1", "eventTime": "2018-04-05T17:31:00Z",
+            "contentType": "application/json", "extensions": {"X-Ext": "v"}, "data": {"a": 1}}
+    seen = cloud(serving(EVENT), sent, [("Content-Type", STRUCTURED), ("X-Http", "1")])
+    assert (seen["id"], seen["type"], seen["type_version"], seen["version"]) == (
+        "e1", "made", "7", "0.1")
+    assert seen["timestamp"] == "2018-04-05T17:31:00"
+    assert (seen["kind"], seen["name"]) == ("/shop", "/shop")
+    assert seen["content_type"] == "application/json" and seen["body"] == "{'a': 1}"
+    assert seen["headers"] == {"X-Ext": "v"}
+    seen = cloud(serving(EVENT), {**sent, "contentType": "text/plain", "data": "text"},
+                 [("Content-Type", STRUCTURED)])
+    assert (seen["body"], seen["size"], seen["content_type"]) == ("b'text'", 4, "text/plain")
+
+
+def test_cloud_event_0_1_binary(serving):
+    seen = cloud(serving(EVENT), b"text", [
+        ("CE-CloudEventsVersion", "0.1"), ("CE-EventID", "e2"), ("CE-Source", "/shop"),
+        ("CE-Name", "till"), ("CE-EventType", "made"), ("CE-EventTypeVersion", "7"),
+        ("CE-EventTime", "2018-04-05T17:31:00+02:00"), ("Content-Type", "text/plain")])
+    assert (seen["id"], seen["type"], seen["type_version"], seen["version"]) == (
+        "e2", "made", "7", "0.1")
+    assert seen["timestamp"] == "2018-04-05T15:31:00"
+    assert (seen["kind"], seen["name"]) == ("/shop", "till")
+    assert (seen["body"], seen["content_type"]) == ("b'text'", "text/plain")
+
+
+@pytest.mark.parametrize("more, body, kind", [
+    ({"data": {"a": [1]}}, "{'a': [1]}", "application/json"),
+    ({"data": "<a/>", "datacontenttype": "text/xml"}, "b'<a/>'", "text/xml"),
+    ({"data_base64": "/wA=", "datacontenttype": "image/png"}, "b'\\xff\\x00'", "image/png"),
+])
+def test_cloud_event_1_0_structured(serving, more, body, kind):
+    seen = cloud(serving(EVENT), {
+        "specversion": "1.0", "id": "e3", "source": "/shop", "type": "made", "subject": "s",
+        "time": "2024-01-02T03:04:05Z", **more}, [("Content-Type", STRUCTURED)])
+    assert (seen["id"], seen["type"], seen["version"]) == ("e3", "made", "1.0")
+    assert seen["timestamp"] == "2024-01-02T03:04:05" and seen["kind"] == "/shop"
+    assert (seen["body"], seen["content_type"]) == (body, kind)
+    assert seen["headers"] == {"subject": "s"}
+
+
+def test_cloud_event_1_0_binary(serving):
+    seen = cloud(serving(EVENT), b'{"a": 1}', [
+        ("ce-specversion", "1.0"), ("ce-id", "e4"), ("ce-source", "/shop"), ("ce-type", "made"),
+        ("ce-time", "2024-01-02T03:04:05Z"), ("Content-Type", "application/json")])
+    assert (seen["id"], seen["type"], seen["version"]) == ("e4", "made", "1.0")
+    assert seen["timestamp"] == "2024-01-02T03:04:05" and seen["kind"] == "/shop"
+    assert seen["body"] == "{'a': 1}" and seen["headers"]["Ce-Source"] == "/shop"
+
+
+def test_bad_cloud_events_are_500(serving):
+    s = serving(EVENT)
+    for body in (b"{", b"[]", b'{"eventTime": "yesterday"}'):
+        answer = s.post(body, headers=[("Content-Type", STRUCTURED)])
+        assert answer.status == 500 and answer.header("Content-Type").startswith(TEXT)
+        assert answer.body != b""
+    assert s.get().status == 200
 
 
 def test_text_that_is_no_utf8_fails_its_event_only(serving):
@@ -277,6 +360,28 @@ def test_what_is_printed_is_in_the_log(serving):
     assert record["worker_id"] in (0, 1)
     record = s.wait_log("on stderr")
     assert (record["level"], record["stream"]) == ("warn", "stderr")
+
+
+def test_printed_lines_name_worker_and_event(python, tmp_path):
+    """The event is named while it runs: afterwards a line may be anybody's."""
+    s = python("""
+        import os, sys, time
+
+        def handler(context, event):
+            print("printed")
+            print("complained", file=sys.stderr)
+            while not os.path.exists(event.body.decode()):
+                time.sleep(0.01)
+            return {"id": event.id, "worker": context.worker_id}
+    """)
+    go = tmp_path / "go"
+    with s.connect() as c:
+        c.send(build_request("POST", "/", str(go).encode()))
+        printed, complained = s.wait_log("printed"), s.wait_log("complained")
+        go.touch()
+        seen = json.loads(c.read_response().body)
+    for record in (printed, complained):
+        assert record["event_id"] == seen["id"] and str(record["worker_id"]) == seen["worker"]
 
 
 # Triggers that share workers
