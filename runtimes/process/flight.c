@@ -629,9 +629,10 @@ static void on_record(struct st_channel *ch, const struct st_wire_view *view)
         st_answer_emit(pw, view);
         break;
     case ST_WIRE_CREDIT:
-        pw->concurrency += view->meta.credit.n;
-        if (pw->concurrency > pw->slot_count - MAX_PREFETCH - SPARE_SLOTS)
+        if (view->meta.credit.n > pw->slot_count - MAX_PREFETCH - SPARE_SLOTS - pw->concurrency)
             st_process_kill(pw, ST_LOST_PROTOCOL, "it gave more credits than it may");
+        else
+            pw->concurrency += view->meta.credit.n;
         break;
     default: /* ACK of a body: its place is freed with the result */
         break;

@@ -58,6 +58,7 @@ CASES = {
     "status-float": lambda c: (200.5, "x"),
     "status-bool": lambda c: (True, "x"),
     "status-range": lambda c: (1000, "x"),
+    "status-low": lambda c: (199, "x"),
     "pair": lambda c: Pair(202, "x"),
     "response": lambda c: c.Response(headers={"X-One": "1"}, body="b", content_type="text/html",
                                      status_code=203),
@@ -154,7 +155,8 @@ WRONG = [
                      "Result.status_code of type int"),
     ("status-bool", "json: cannot unmarshal bool into Go struct field Result.status_code of "
                     "type int"),
-    ("status-range", "the handler's status 1000 is not in 100 to 599"),
+    ("status-range", "the handler's status 1000 is not in 200 to 599"),
+    ("status-low", "the handler's status 199 is not in 200 to 599"),
     ("response-wrong-type", "json: cannot unmarshal number into Go struct field "
                             "Result.content_type of type string"),
     ("response-wrong-status", "json: cannot unmarshal string into Go struct field "

@@ -65,7 +65,7 @@ def test_event(worker, method, path, headers, body, topic, key, offset, shard, c
 
 
 @SETTINGS
-@given(status=st.integers(100, 599), content_type=LINE.filter(bool), body=st.binary(max_size=300),
+@given(status=st.integers(200, 599), content_type=LINE.filter(bool), body=st.binary(max_size=300),
        headers=st.dictionaries(TOKEN, LINE | st.integers(), max_size=5))
 def test_response(worker, status, content_type, body, headers):
     answer = worker.call(json.dumps({"status": status, "type": content_type, "body": body.hex(),

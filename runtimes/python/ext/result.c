@@ -479,7 +479,7 @@ static enum py_outcome answer_made(struct py_event *ev, PyObject *made, const ch
     return outcome;
 }
 
-/* (status, text) with a status that HTTP has. */
+/* (status, text) with a status that an answer may have. */
 static bool is_status_text(PyObject *result, uint16_t *status)
 {
     PyObject *first, *second;
@@ -496,7 +496,7 @@ static bool is_status_text(PyObject *result, uint16_t *status)
     int overflow;
     value = PyLong_AsLongAndOverflow(first, &overflow);
     *status = (uint16_t)value;
-    return overflow == 0 && value >= 100 && value <= 599;
+    return overflow == 0 && value >= 200 && value <= 599;
 }
 
 enum py_outcome py_answer(struct py_event *ev, PyObject *result, struct py_source *stream)

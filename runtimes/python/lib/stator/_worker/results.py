@@ -1,6 +1,6 @@
 """What a handler gave back, as a reply: (status, content_type, headers, body).
 
-    status          0 (by outcome) or 100 to 599
+    status          0 (by outcome) or 200 to 599
     content_type    bytes, may be empty
     headers         list of (name, value), bytes without CR, LF and NUL
     body            bytes; else a plain or asynchronous generator of pieces, see piece()
@@ -135,8 +135,8 @@ def _status(status: Any) -> int:
         raise _wrong(status, "status_code", "int")
     if status == 0:
         return 200
-    if not 100 <= status <= 599:
-        raise WrongResult(f"the handler's status {int(status)} is not in 100 to 599")
+    if not 200 <= status <= 599:
+        raise WrongResult(f"the handler's status {int(status)} is not in 200 to 599")
     return int(status)
 
 
