@@ -27,6 +27,7 @@ enum {
     OPT_WORKERS,
     OPT_JSON,
     OPT_STRICT,
+    OPT_WATCH,
     OPT_MARKDOWN,
     OPT_HELP
 };
@@ -104,6 +105,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         return 0;
     case OPT_STRICT:
         config->strict = true;
+        return 0;
+    case OPT_WATCH:
+        config->watch = true;
         return 0;
     case OPT_HELP:
         argp_help(&c->argp, stdout, ARGP_HELP_LONG | ARGP_HELP_USAGE | ARGP_HELP_DOC, state->name);
@@ -303,6 +307,7 @@ static const struct argp_option run_options[] = {
     {"loops", OPT_LOOPS, "N", 0, "I/O loops; by default one for each CPU of the limit", 0},
     {"workers", OPT_WORKERS, "N", 0, "Workers of each trigger", 0},
     {"strict", OPT_STRICT, NULL, 0, "Refuse unknown keys in the configuration", 0},
+    {"watch", OPT_WATCH, NULL, 0, "Replace workers when the handler's code changes", 0},
     HELP_OPTION,
     {0},
 };
@@ -331,7 +336,7 @@ static const struct argp_option version_options[] = {HELP_OPTION, {0}};
 static const struct command commands[] = {
     {.name = "run",
      .synopsis = "run [DIR|FILE] [--config FILE] [--platform-config FILE] [--port N] [--loops N] "
-                 "[--workers N] [--strict]",
+                 "[--workers N] [--strict] [--watch]",
      .argp = {run_options, parse_option, "[DIR|FILE]",
               "Serve a function until SIGTERM.\v"
               "DIR holds function.yaml and the handler; FILE is a configuration (.yaml) or a "

@@ -9,6 +9,7 @@
 #include "processor/core/loop.h"
 #include "processor/event_time.h"
 #include "processor/labels.h"
+#include "processor/pool_int.h"
 #include "processor/processor.h"
 #include "processor/runtime.h"
 #include "processor/slot.h"
@@ -18,8 +19,8 @@ enum { PICK_DEPTH = 8, FEED_BATCH = 64 };
 
 /* Set-up */
 
-static struct st_worker *worker_new(struct st_pool *pool, unsigned index, struct st_slot *slot,
-                                    struct st_loop *loop, bool is_inline)
+struct st_worker *st_pool_worker_new(struct st_pool *pool, unsigned index, struct st_slot *slot,
+                                     struct st_loop *loop, bool is_inline)
 {
     struct st_worker *w = calloc(1, sizeof *w);
     struct st_labels labels;
@@ -129,6 +130,7 @@ struct st_pool *st_pool_new(struct st_processor *p, const struct st_pool_options
     pool->batch_wait_ns = opt->batch_size != 0 ? opt->batch_wait_ns : 0;
     pthread_mutex_init(&pool->lock, NULL);
     TAILQ_INIT(&pool->queue);
+    TAILQ_INIT(&pool->past);
     for (int i = 0; i < ST_WORKER_STATES; i++)
         TAILQ_INIT(&pool->lists[i]);
     pool->worker_count = opt->workers;
@@ -141,7 +143,7 @@ struct st_pool *st_pool_new(struct st_processor *p, const struct st_pool_options
     register_metrics(pool);
     for (unsigned i = 0; i < opt->workers; i++)
         pool->workers[i] =
-            worker_new(pool, i, &opt->slots[i], &p->loops[i % p->loop_count], is_inline);
+            st_pool_worker_new(pool, i, &opt->slots[i], &p->loops[i % p->loop_count], is_inline);
     return pool;
 }
 
@@ -158,10 +160,15 @@ static void deliver_spawn(struct st_loop *loop, struct st_mail *mail)
     st_worker_spawn(w);
 }
 
+void st_pool_worker_spawn(struct st_worker *w)
+{
+    st_loop_post(w->loop, &w->mail, deliver_spawn);
+}
+
 void st_pool_spawn(struct st_pool *pool)
 {
     for (unsigned i = 0; i < pool->worker_count; i++)
-        st_loop_post(pool->workers[i]->loop, &pool->workers[i]->mail, deliver_spawn);
+        st_pool_worker_spawn(pool->workers[i]);
 }
 
 /* Assignment. Functions named pool_* are called under the lock. */
@@ -608,14 +615,14 @@ static void deliver_abandon(struct st_loop *loop, struct st_mail *mail)
 /* A new worker for w's place, unless another loop did it since a moment ago, or the pool stops. */
 static void replace_worker(struct st_pool *pool, struct st_worker *w)
 {
-    struct st_worker *next = worker_new(pool, w->index, w->slot, w->loop, false);
+    struct st_worker *next = st_pool_worker_new(pool, w->index, w->slot, w->loop, false);
     bool wanted;
 
     pthread_mutex_lock(&pool->lock);
     wanted = pool->workers[w->index] == w && !pool->draining;
     if (wanted) {
         pool->workers[w->index] = next;
-        st_loop_post(next->loop, &next->mail, deliver_spawn); /* before a stop */
+        st_pool_worker_spawn(next); /* before a stop */
     } else {
         st_worker_set_state(next, ST_WORKER_DEAD);
     }
@@ -706,76 +713,4 @@ void st_pool_worker_stuck(struct st_pool *pool, struct st_worker *w)
     st_loop_post(w->loop, &w->mail, deliver_abandon);
     if (replace)
         replace_worker(pool, w);
-}
-
-/* The end */
-
-static void deliver_stop(struct st_loop *loop, struct st_mail *mail)
-{
-    struct st_worker *w = ST_CONTAINER_OF(mail, struct st_worker, stop_mail);
-    bool now;
-
-    pthread_mutex_lock(&w->pool->lock);
-    now = st_worker_take_stop(w);
-    pthread_mutex_unlock(&w->pool->lock);
-    st_loop_timer_cancel(loop, &w->retry);
-    if (now)
-        w->runtime->kind->stop(w);
-    else
-        st_processor_notify(w->pool->processor); /* it may be dead */
-}
-
-void st_pool_stop(struct st_pool *pool)
-{
-    pthread_mutex_lock(&pool->lock);
-    pool->draining = true;
-    for (unsigned i = 0; i < pool->worker_count; i++) {
-        struct st_worker *w = pool->workers[i];
-        if (w->state == ST_WORKER_STUCK || w->state == ST_WORKER_DEAD)
-            continue;
-        /* Nothing is left of one that waits for its next start. */
-        st_worker_set_state(w, w->state == ST_WORKER_RESTARTING && !w->restart_called
-                                   ? ST_WORKER_DEAD
-                                   : ST_WORKER_DRAINING);
-        st_loop_post(w->loop, &w->stop_mail, deliver_stop);
-    }
-    pthread_mutex_unlock(&pool->lock);
-}
-
-bool st_pool_is_stopped(struct st_pool *pool)
-{
-    bool stopped = true;
-
-    pthread_mutex_lock(&pool->lock);
-    for (unsigned i = 0; i < pool->worker_count; i++)
-        stopped = stopped && (pool->workers[i]->state == ST_WORKER_DEAD ||
-                              pool->workers[i]->state == ST_WORKER_STUCK);
-    pthread_mutex_unlock(&pool->lock);
-    return stopped;
-}
-
-static void free_workers(struct st_worker_list *list)
-{
-    struct st_worker *w;
-
-    while ((w = TAILQ_FIRST(list)) != NULL) {
-        TAILQ_REMOVE(list, w, link);
-        free(w);
-    }
-}
-
-void st_pool_free(struct st_pool *pool)
-{
-    if (pool == NULL)
-        return;
-    /* A stuck worker's thread may still come back to its struct: that one is left to the exit. */
-    free_workers(&pool->lists[ST_WORKER_DEAD]);
-    free_workers(&pool->lists[ST_WORKER_STARTING]); /* never spawned: the start failed before */
-    if (TAILQ_EMPTY(&pool->lists[ST_WORKER_STUCK]))
-        pthread_mutex_destroy(&pool->lock);
-    free(pool->state_gauges);
-    free(pool->inline_workers);
-    free(pool->workers);
-    if (TAILQ_EMPTY(&pool->lists[ST_WORKER_STUCK]))
-        free(pool);
 }

@@ -19,7 +19,7 @@ struct st_processor;
 struct st_slot;
 struct state_gauge;
 
-enum { ST_POOL_MAGIC = 0x706f6f6c };
+enum { ST_POOL_MAGIC = 0x706f6f6c, ST_POOL_ERROR_MAX = 1024 };
 
 struct st_pool {
     uint32_t magic;
@@ -53,6 +53,9 @@ struct st_pool {
     unsigned readied; /* workers that were ready once */
     unsigned stopped; /* workers that ended as asked */
     bool draining;
+    struct st_worker *candidate;           /* takes its place when it is ready; NULL: nobody does */
+    char renewal_error[ST_POOL_ERROR_MAX]; /* why the last candidate failed; "": it did not */
+    struct st_worker_list past;            /* ended, and another has their place */
     struct {
         st_metric count, immediate, after_wait, timeout, wait_sum, available, queue_wait;
         st_metric restarts[ST_LOSSES];
@@ -127,11 +130,40 @@ void st_pool_refill(struct st_pool *pool);
 /* True while some worker can take events now or later. */
 bool st_pool_is_usable(struct st_pool *pool);
 
+/* Whether this is the number of a worker's process, also of one that comes or goes. Any thread. */
+bool st_pool_has_process(struct st_pool *pool, int pid);
+
+/* Numbers of the processes of at most `most` workers; how many those are. Any thread. */
+unsigned st_pool_processes(struct st_pool *pool, int *pids, unsigned most);
+
 /* True when each worker was ready once. */
 bool st_pool_was_ready(struct st_pool *pool);
 
 /* False when more workers are stuck than may be replaced, or an inline handler is. */
 bool st_pool_is_live(struct st_pool *pool);
+
+/* Starts a worker that takes the place `index` as soon as it is ready. The one that has the place
+ * serves until then, and ends when it has finished what it has. Only for runtimes whose workers are
+ * processes, one at a time in a pool, while the processor serves. Main thread; the processor is
+ * notified when it is over. */
+void st_pool_renew(struct st_pool *pool, unsigned index);
+
+/* How the last one goes. FAILED: the worker did not start, everything is as before, and text (of
+ * size n) says why. */
+enum st_renewal { ST_RENEWAL_GOES_ON, ST_RENEWAL_DONE, ST_RENEWAL_FAILED };
+enum st_renewal st_pool_renewal(struct st_pool *pool, char *text, size_t n);
+
+/* Gives up on the worker that is about to take a place, if there is one. Main thread. */
+void st_pool_cancel_renewal(struct st_pool *pool);
+
+/* Of workers, under the lock. True: it was started to take a place, and has it now. */
+bool st_pool_candidate_ready(struct st_worker *w);
+
+/* It was started to take a place, and is no more: it counts as one that drains. */
+void st_pool_candidate_failed(struct st_worker *w, const char *text);
+
+/* DEAD and without a place: nobody sees it any more. */
+void st_pool_forget(struct st_worker *w);
 
 /* Stops idle workers, and the others as they end; stopped() tells when. */
 void st_pool_stop(struct st_pool *pool);

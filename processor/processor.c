@@ -21,6 +21,7 @@
 #include "processor/processor_int.h"
 #include "processor/runtime.h"
 #include "processor/trigger.h"
+#include "processor/watch.h"
 
 /* How long loops have to close their triggers when the time for draining is over. */
 #define CLOSE_NS ST_SEC
@@ -265,6 +266,8 @@ static void step(struct st_loop *loop, struct st_mail *mail)
             fail_start(p, p->start_error.text);
         else
             step_start(p);
+    } else if (st_processor_phase(p) == ST_PHASE_READY) {
+        st_watch_step(p->watch);
     } else if (st_processor_phase(p) == ST_PHASE_DRAINING && p->exit_code == 0) {
         step_drain(p);
     }

@@ -21,6 +21,7 @@ struct st_output;
 struct st_pool;
 struct st_runtime;
 struct st_trigger;
+struct st_watch;
 
 enum st_phase { ST_PHASE_STARTING, ST_PHASE_READY, ST_PHASE_DRAINING, ST_PHASE_STOPPED };
 
@@ -55,6 +56,7 @@ struct st_processor {
     unsigned output_count;
     struct st_admin *admin;
     struct st_metric_push *push; /* NULL: nobody gets pushes */
+    struct st_watch *watch;      /* NULL: code is not watched */
     struct st_deferred_table *deferred;
     struct st_body_budget bodies;
     _Atomic int phase; /* enum st_phase */

@@ -18,6 +18,7 @@
 #include "processor/processor_int.h"
 #include "processor/runtime.h"
 #include "processor/trigger.h"
+#include "processor/watch.h"
 #include "stator_version.h"
 
 /* How long a loop has to end; a handler may block it. */
@@ -408,7 +409,8 @@ int st_processor_build(struct st_processor *p, struct st_error *err)
         (code = make_pools(p, err)) != ST_OK || (code = make_triggers(p, err)) != ST_OK)
         return code;
     if ((code = st_admin_open(&p->admin, p, err)) != ST_OK ||
-        (code = st_metric_push_open(&p->push, p, err)) != ST_OK)
+        (code = st_metric_push_open(&p->push, p, err)) != ST_OK ||
+        (code = st_watch_open(&p->watch, p, err)) != ST_OK)
         return code;
     for (unsigned i = 0; i < p->loop_count; i++) {
         if ((code = st_loop_start(&p->loops[i], err)) != ST_OK)
@@ -462,6 +464,7 @@ static void close_loops(struct st_processor *p)
         close(p->signal_fd);
     }
     if (p->main_loop.base != NULL) {
+        st_watch_close(p->watch);
         st_metric_push_close(p->push);
         st_admin_close(p->admin);
         st_loop_timer_cancel(&p->main_loop, &p->drain_timer);

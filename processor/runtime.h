@@ -74,6 +74,10 @@ struct st_runtime_kind {
      * during the call or later. */
     void (*stop)(struct st_worker *w);
 
+    /* Main thread: the handler's code is another one. Workers that start from now on must have it;
+     * those that run are the caller's to replace. NULL: nothing is kept of it between starts. */
+    void (*code_changed)(struct st_runtime *rt);
+
     /* Main thread, after the last worker stopped (stuck ones excepted). */
     void (*unload)(struct st_runtime *rt);
 };

@@ -34,8 +34,8 @@ static const unsigned edges[ST_WORKER_STATES] = {
 static const char *const state_names[ST_WORKER_STATES] = {
     "starting", "idle", "busy", "full", "draining", "stuck", "restarting", "dead"};
 
-static const char *const loss_names[ST_LOSSES] = {"stuck",  "crash",    "exit",     "timeout",
-                                                  "memory", "recycled", "protocol", "start"};
+static const char *const loss_names[ST_LOSSES] = {
+    "stuck", "crash", "exit", "timeout", "memory", "recycled", "protocol", "start", "code"};
 
 const char *st_worker_loss_name(enum st_worker_loss loss)
 {
@@ -117,7 +117,7 @@ static void worker_proved(struct st_timer *t)
 void st_worker_ready(struct st_worker *w, uint32_t credits)
 {
     struct st_pool *pool = w->pool;
-    bool on_trial;
+    bool on_trial, is_new;
 
     ST_CHECK(w, ST_WORKER_MAGIC);
     pthread_mutex_lock(&pool->lock);
@@ -127,7 +127,10 @@ void st_worker_ready(struct st_worker *w, uint32_t credits)
     }
     w->ready_ns = st_loop_now(w->loop);
     on_trial = w->failures > 0 || w->wasted_ns > 0;
+    is_new = st_pool_candidate_ready(w);
     pthread_mutex_unlock(&pool->lock);
+    if (is_new)
+        st_metric_add(w->loop->metrics, pool->metrics.restarts[ST_LOST_CODE], 1);
     if (w->is_inline)
         pool->inline_workers[w->loop->index] = w;
     if (on_trial) {
@@ -198,6 +201,8 @@ static bool worker_out(struct st_worker *w, enum st_worker_loss loss, const char
 
     st_loop_timer_cancel(w->loop, &w->retry);
     pthread_mutex_lock(&pool->lock);
+    if (pool->candidate == w)
+        st_pool_candidate_failed(w, text);
     wanted = w->state != ST_WORKER_DRAINING;
     if (wanted) {
         st_worker_set_state(w, ST_WORKER_RESTARTING);
@@ -307,6 +312,8 @@ void st_worker_stopped(struct st_worker *w)
     else
         pool->stopped++;
     st_worker_set_state(w, ST_WORKER_DEAD);
+    if (w->is_past)
+        st_pool_forget(w);
     if (w->is_inline)
         pool->inline_workers[w->loop->index] = NULL;
     pthread_mutex_unlock(&pool->lock);

@@ -39,6 +39,7 @@ enum st_worker_loss {
     ST_LOST_RECYCLED, /* ended after maxRequests */
     ST_LOST_PROTOCOL, /* ended, because it broke the worker wire's rules */
     ST_LOST_START,    /* it was not ready yet: a start that failed */
+    ST_LOST_CODE,     /* replaced, because the handler's code has changed */
     ST_LOSSES
 };
 
@@ -61,6 +62,7 @@ struct st_worker {
     bool stop_called;    /* the runtime's stop() */
     bool feed_posted;    /* feed_mail is on its way */
     bool restart_called; /* the runtime's restart(), until it is lost */
+    bool is_past;        /* another has its place, or it has none yet */
     unsigned restarts;   /* so far; failed starts are not among them */
     unsigned failures;   /* in a row: failed starts, and lives that were too short to be good */
     char last_error[ST_WORKER_ERROR_MAX]; /* why it did not start, or was lost; "": never */

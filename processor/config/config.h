@@ -152,6 +152,7 @@ struct st_config {
     struct st_platform_config platform;
     const char *file;                /* the function's, for messages; "" when there is none */
     const char *code_dir;            /* where the handler is looked for */
+    bool watch;                      /* workers are replaced when the code changes */
     struct st_config_memory *memory; /* private */
 };
 
@@ -161,6 +162,7 @@ struct st_config_args {
     const char *config, *platform_config;
     int64_t port, loops, workers;
     bool strict; /* unknown keys are errors */
+    bool watch;  /* st_config.watch */
 };
 
 /* Reads, checks and completes everything. On failure returns a negative code, all faults have been

@@ -432,6 +432,7 @@ static int apply_args(struct load *l)
         http->url = with_port(l, http->url, args->port);
     if (http == NULL && disabled)
         answer_health(l);
+    l->out->watch = args->watch;
     if (args->loops > 0)
         f->own.loops = args->loops;
     for (size_t i = 0; args->workers > 0 && i < f->trigger_count; i++)

@@ -32,10 +32,6 @@ struct st_process_runtime {
 int st_process_load(struct st_process_runtime *rt, const char *const *more,
                     struct st_error *err) ST_MUST_CHECK;
 
-/* Main loop: the handler's code is another one. Workers that start from now on have it; those that
- * run are the caller's to restart. */
-void st_process_code_changed(struct st_process_runtime *rt);
-
 /* By a language's unload. */
 void st_process_unload(struct st_process_runtime *rt);
 
@@ -48,5 +44,6 @@ void st_process_worker_invoke_batch(struct st_worker *w, struct st_event *const 
 void st_process_worker_cancel(struct st_worker *w, struct st_event *ev);
 void st_process_worker_restart(struct st_worker *w);
 void st_process_worker_stop(struct st_worker *w);
+void st_process_code_changed(struct st_runtime *rt);
 
 #endif

@@ -198,9 +198,8 @@ static bool is_known(struct st_template *t, pid_t pid)
         if (life->process.pid == pid)
             return true;
     for (unsigned i = 0; i < p->pool_count; i++)
-        for (unsigned k = 0; k < p->pools[i]->worker_count; k++)
-            if (atomic_load_explicit(&p->pools[i]->workers[k]->pid, memory_order_relaxed) == pid)
-                return true;
+        if (st_pool_has_process(p->pools[i], pid))
+            return true;
     return false;
 }
 
@@ -498,9 +497,9 @@ void st_template_cancel(struct st_spawn *spawn)
     st_spawn_done(spawn);
 }
 
-void st_process_code_changed(struct st_process_runtime *rt)
+void st_process_code_changed(struct st_runtime *rt)
 {
-    struct st_template *t = rt->template;
+    struct st_template *t = ST_CONTAINER_OF(rt, struct st_process_runtime, base)->template;
 
     if (t == NULL)
         return;
@@ -514,20 +513,20 @@ void st_process_code_changed(struct st_process_runtime *rt)
 
 static unsigned look_at_workers(const struct st_processor *p, uint64_t *shared, uint64_t *own)
 {
-    unsigned n = 0;
+    int pids[LOOKED_AT];
+    unsigned found = 0, n = 0;
 
     *shared = *own = 0;
-    for (unsigned i = 0; i < p->pool_count; i++) {
-        for (unsigned k = 0; k < p->pools[i]->worker_count && n < LOOKED_AT; k++) {
-            int pid = atomic_load_explicit(&p->pools[i]->workers[k]->pid, memory_order_relaxed);
-            uint64_t a, b;
+    for (unsigned i = 0; i < p->pool_count; i++)
+        found += st_pool_processes(p->pools[i], pids + found, LOOKED_AT - found);
+    for (unsigned i = 0; i < found; i++) {
+        uint64_t a, b;
 
-            if (pid == 0 || !st_process_shares(pid, &a, &b))
-                continue;
-            *shared += a;
-            *own += b;
-            n++;
-        }
+        if (!st_process_shares(pids[i], &a, &b))
+            continue;
+        *shared += a;
+        *own += b;
+        n++;
     }
     *shared /= n > 0 ? n : 1;
     *own /= n > 0 ? n : 1;

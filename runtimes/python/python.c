@@ -117,5 +117,6 @@ const struct st_runtime_kind st_runtime_python_kind = {
     .cancel = st_process_worker_cancel,
     .restart = st_process_worker_restart,
     .stop = st_process_worker_stop,
+    .code_changed = st_process_code_changed,
     .unload = python_unload,
 };
