@@ -73,8 +73,7 @@ static void dispose(struct life *life)
     st_loop_free_later(life->t->loop, &life->garbage, free_life);
 }
 
-/* Ends it; on_exit_event goes on. Nothing of it needs time: what the handler's module has to tidy
- * up is each worker's own. */
+/* Ends it; on_exit_event goes on. */
 static void end(struct life *life, const char *why)
 {
     life->ending = true;
@@ -83,14 +82,22 @@ static void end(struct life *life, const char *why)
     st_process_signal(&life->process, SIGKILL);
 }
 
-/* It forks nothing more that is asked for from now on. */
-static void retire(struct st_template *t, const char *why)
+/* It is asked for nothing more, and ends when it has done what it was asked for. */
+static void retire(struct st_template *t)
 {
+    Stator__Worker__V1__Terminate none = STATOR__WORKER__V1__TERMINATE__INIT;
+    Stator__Worker__V1__ToWorker msg = STATOR__WORKER__V1__TO_WORKER__INIT;
     struct life *life = t->life;
 
     t->life = NULL;
-    if (life != NULL && life->forking == NULL) /* else it is ended when that is done */
-        end(life, why);
+    if (life == NULL || life->ending)
+        return;
+    msg.kind_case = STATOR__WORKER__V1__TO_WORKER__KIND_TERMINATE;
+    msg.terminate = &none;
+    if (!life->imported || st_control_send(&life->control, &msg) != ST_OK)
+        end(life, "");
+    else
+        st_loop_timer_arm(t->loop, &life->timer, FORK_S * ST_SEC);
 }
 
 static void take_back(struct life *life)
@@ -107,7 +114,14 @@ static void turn_off(struct st_template *t, const char *why)
                "prefork: workers can't be forked from a template; each one starts by itself",
                ST_KV_STR("reason", why));
     t->off = true;
-    retire(t, why);
+    retire(t);
+}
+
+static void fail(struct st_spawn *spawn, int code, const char *text)
+{
+    spawn->process = (struct st_process){.pid = 0, .pidfd = -1};
+    st_error_set(&spawn->error, code, "%s", text);
+    st_spawn_done(spawn);
 }
 
 static void fail_all(struct st_template *t, int code, const char *text)
@@ -116,9 +130,7 @@ static void fail_all(struct st_template *t, int code, const char *text)
 
     while ((spawn = TAILQ_FIRST(&t->waiting)) != NULL) {
         TAILQ_REMOVE(&t->waiting, spawn, link);
-        spawn->process = (struct st_process){.pid = 0, .pidfd = -1};
-        st_error_set(&spawn->error, code, "%s", text);
-        st_spawn_done(spawn);
+        fail(spawn, code, text);
     }
 }
 
@@ -233,31 +245,40 @@ static bool adopt(struct st_template *t, struct st_spawn *spawn, pid_t pid)
     return true;
 }
 
+static void on_no_fork(struct life *life, const Stator__Worker__V1__Forked *forked)
+{
+    struct st_spawn *spawn = life->forking;
+
+    if (forked->temporary && spawn != NULL) {
+        life->forking = NULL;
+        st_loop_timer_cancel(life->t->loop, &life->timer);
+        fail(spawn, ST_ERR_SYSTEM, forked->text);
+        return;
+    }
+    take_back(life);
+    if (life == life->t->life)
+        turn_off(life->t, forked->text);
+}
+
 static void on_forked(struct life *life, const Stator__Worker__V1__Forked *forked)
 {
-    struct st_template *t = life->t;
     struct st_spawn *spawn = life->forking;
 
     if (forked->pid == 0) {
-        take_back(life);
-        if (life == t->life)
-            turn_off(t, forked->text);
-        else
-            end(life, forked->text);
+        on_no_fork(life, forked);
     } else if (spawn == NULL || life->ending || forked->worker != spawn->number ||
-               !adopt(t, spawn, forked->pid)) {
+               !adopt(life->t, spawn, forked->pid)) {
         end(life, "The template forked what it was not asked for");
         return;
     } else {
         life->forking = NULL;
-        t->losses = 0;
-        st_loop_timer_cancel(t->loop, &life->timer);
-        st_loop_timer_arm(t->loop, &t->look, FIRST_LOOK_S * ST_SEC);
+        life->t->losses = 0;
+        if (life == life->t->life)
+            st_loop_timer_cancel(life->t->loop, &life->timer);
+        st_loop_timer_arm(life->t->loop, &life->t->look, FIRST_LOOK_S * ST_SEC);
         st_spawn_done(spawn);
-        if (life != t->life)
-            end(life, forked->text);
     }
-    pump(t);
+    pump(life->t);
 }
 
 /* ---- what a template says ---- */
@@ -492,9 +513,7 @@ void st_template_cancel(struct st_spawn *spawn)
     if (s == NULL)
         return;
     TAILQ_REMOVE(&spawn->template->waiting, spawn, link);
-    spawn->process = (struct st_process){.pid = 0, .pidfd = -1};
-    st_error_set(&spawn->error, ST_ERR_CLOSED, "the worker is not wanted any more");
-    st_spawn_done(spawn);
+    fail(spawn, ST_ERR_CLOSED, "the worker is not wanted any more");
 }
 
 void st_process_code_changed(struct st_runtime *rt)
@@ -505,7 +524,7 @@ void st_process_code_changed(struct st_runtime *rt)
         return;
     t->off = false; /* the new code may be one that can be forked */
     t->losses = 0;
-    retire(t, "the code has changed");
+    retire(t);
     pump(t);
 }
 

@@ -336,6 +336,19 @@ def test_template_of_another_protocol(python, tmp_path):
     assert "another version of the worker wire" in s.stderr()
 
 
+@NATIVE
+def test_processes_are_scarce(python, tmp_path):
+    """A fork that fails for now is a start that fails for now."""
+    program = tmp_path / "interpreter"
+    program.write_text(HOSTILE.replace("PROTOCOL", "wire.PROTOCOL").replace(
+        "pid=PID", "text='fork: no more', temporary=True"))
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    s = python(WHO, workers=2, ready=False, env=STRAYS, own={"prefork": True},
+               spec={"runtimeAttributes": {"python": str(program)}})
+    assert s.wait() == 1
+    assert "fork: no more" in s.stderr()
+
+
 # The end
 
 @NATIVE

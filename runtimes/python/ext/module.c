@@ -158,8 +158,8 @@ static PyMethodDef functions[] = {
      PyDoc_STR("fork_worker() -> (pid, go)\n\n"
                "Forks a child of this process's parent, which must adopt orphans. The child has a\n"
                "session of its own, ends with its parent, and gets (0, -1), but only once the\n"
-               "caller has written a byte to the descriptor `go`; when that is closed before, it\n"
-               "ends.")},
+               "caller has written a byte to the socket `go`; when that is closed before, it\n"
+               "ends. All this is done when the socket has an end.")},
     {NULL, NULL, 0, NULL}};
 
 static PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "stator._native",

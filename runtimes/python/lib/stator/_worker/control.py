@@ -35,7 +35,8 @@ FROM_WORKER: Spec = {
                 4: ("variables", "text")}),
     5: ("metric", {1: ("name", "text"), 2: ("value", "double"), 3: ("gauge", "bool")}),
     6: ("drained", {}),
-    7: ("forked", {1: ("worker", "int"), 2: ("pid", "sint64"), 3: ("text", "text")})}
+    7: ("forked", {1: ("worker", "int"), 2: ("pid", "sint64"), 3: ("text", "text"),
+                   4: ("temporary", "bool")})}
 
 
 def _varint(value: int) -> bytes:

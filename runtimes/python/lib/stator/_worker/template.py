@@ -51,7 +51,7 @@ class _Control(Control):
 
 
 def serve(has_native: bool) -> loading.Handler:
-    """Serves until the processor is gone (SystemExit). Returns in each worker, with the handler;
+    """Serves until it is not needed any more, then exits. Returns in each worker, with the handler;
     the descriptors are in their places. Raises loading.LoadError."""
     for fd in range(wire.FD_DATA, wire.FD_END):
         os.dup2(0, fd, inheritable=False)  # those of workers must not come to lie here
@@ -75,7 +75,7 @@ def _serve(control: _Control, has_native: bool) -> loading.Handler:
     while True:
         message = control.read()
         if message is None or message[0] == "terminate":
-            raise SystemExit(0)
+            os._exit(0)  # what the module does at its end is for the workers to do, each at its own
         if message[0] == "fork" and handler is not None and _fork(control, message[1]["worker"]):
             return handler
 
@@ -110,8 +110,8 @@ def _fork(control: _Control, number: int) -> bool:
             _flush(stream)
         try:
             pid, go = _native.fork_worker()
-        except OSError as exc:
-            control.send("forked", worker=number, text=f"fork: {exc.strerror}")
+        except OSError as exc:  # no memory, too many processes
+            control.send("forked", worker=number, text=f"fork: {exc.strerror}", temporary=True)
             return False
         if pid == 0:
             for fd, place in zip(descriptors, _PLACES):
@@ -119,6 +119,7 @@ def _fork(control: _Control, number: int) -> bool:
             return True
         control.send("forked", worker=number, pid=pid)
         os.write(go, b"g")
+        os.read(go, 1)
         return False
     finally:
         for fd in [*descriptors, go]:
