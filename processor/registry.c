@@ -8,6 +8,7 @@
 #include "runtimes/python/python_command.h"
 #include "triggers/cron/cron_command.h"
 #include "triggers/cron/cron_trigger.h"
+#include "triggers/http/http_output.h"
 #include "triggers/http/http_trigger.h"
 #include "triggers/kafka/kafka_output.h"
 #include "triggers/kafka/kafka_trigger.h"
@@ -31,6 +32,7 @@ const struct st_runtime_kind *const st_isolated_runtime_kinds[] = {
 };
 
 const struct st_output_kind *const st_output_kinds[] = {
+    &st_output_http_kind,
     &st_output_kafka_kind,
     NULL,
 };

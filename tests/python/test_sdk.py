@@ -233,6 +233,32 @@ def test_testing_batch():
     assert [reply.status_code for reply in replies] == [200, 500, 200]
 
 
+def test_testing_emit():
+    def publish(context, event):
+        context.emit("orders", event.body, key="k", headers={"h": "1"}, topic="t")
+        context.emit("orders", {"n": 1})
+        context.emit("orders", None, key=b"gone", event=event)
+        return "done"
+
+    reply = testing.call(publish, body=b"x")
+    one, two, three = reply.emitted
+    assert (one.output, one.value, one.key, one.topic) == ("orders", b"x", b"k", "t")
+    assert one.headers == [(b"h", b"1")] and one.event is None
+    assert two.json() == {"n": 1} and two.key is None and two.headers == []
+    assert three.value is None and three.event is not None
+    context = testing.make_context(outputs=["orders"])
+    testing.call(publish, context=context)
+    assert len(context.emitted) == 3
+    with pytest.raises(stator.EmitError, match="no 'other'; there are: orders"):
+        context.emit("other", b"x")
+    with pytest.raises(TypeError, match="key: text or bytes expected"):
+        context.emit("orders", b"x", key=1)
+    with pytest.raises(stator.EmitError, match="without a name"):
+        context.emit("orders", b"x", headers={"": "x"})
+    with pytest.raises(stator.EmitError, match="nothing can be emitted here"):
+        stator.Context().emit("orders", b"x")
+
+
 def test_testing_event():
     event = testing.make_event({"a": 1}, path="/x", headers={"X": "1"}, shard_id=4)
     assert event.body == {"a": 1} and event.raw_body == b'{"a": 1}' and event.method == "POST"

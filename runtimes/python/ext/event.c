@@ -36,7 +36,7 @@ void py_event_reset(struct py_event *ev, const struct st_wire_record *record)
         ev->copy = NULL;
     }
     ev->record = record;
-    ev->opened = ev->logged = ev->last_in_batch = false;
+    ev->opened = ev->logged = ev->last_in_batch = ev->answered = false;
 }
 
 struct py_event *py_event_new(const struct st_wire_record *record)
@@ -54,7 +54,7 @@ struct py_event *py_event_new(const struct st_wire_record *record)
         memset((char *)ev + sizeof(PyObject), 0, sizeof *ev - sizeof(PyObject));
     }
     ev->record = record;
-    ev->opened = ev->logged = ev->last_in_batch = false;
+    ev->opened = ev->logged = ev->last_in_batch = ev->answered = false;
     PyObject_GC_Track(ev);
     return ev;
 }
@@ -161,6 +161,7 @@ bool py_event_is_readable(struct py_event *ev)
 
 void py_event_settle(struct py_event *ev)
 {
+    ev->answered = true;
     size_t n;
 
     if (Py_REFCNT(ev) == 1 || ev->record == NULL ||

@@ -62,6 +62,7 @@ struct py_event {
     bool opened;   /* looked whether it is a cloud event */
     bool logged;   /* log messages about it were written */
     bool last_in_batch;
+    bool answered; /* its result is on its way */
     PyObject *value[PY_FIELD_COUNT];
 };
 
@@ -236,6 +237,7 @@ struct py_worker {
     uint64_t looked_ns; /* when control messages were last looked for */
     size_t max_running, running; /* coroutines in flight */
     bool forked;                 /* a process that a handler forked came back out of it */
+    unsigned long thread;        /* that runs it */
     bool active, batch, is_async, decode_text, stop;
     bool draining; /* nothing new is begun */
     bool drained;  /* and that was said */
@@ -271,8 +273,17 @@ int py_tell_drained(void);
 /* What run() does: module.c. */
 int py_worker_run(void);
 
+/* Tells the processor of a message, unless the result that follows soon does. */
+void py_announce_emit(void);
+
 /* Handles control messages when there are some. -1 with an exception. */
 int py_worker_control(int ready);
+
+/* ---- Messages for outputs: emit.c ---- */
+
+/* emit(event, name, topic, key, headers, value): bytes or None, but for the event, which is None
+ * for the one that runs. */
+PyObject *py_emit(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
 /* ---- The template: fork.c ---- */
 

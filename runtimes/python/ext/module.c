@@ -121,6 +121,7 @@ static PyObject *run(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwar
         return NULL;
     }
     py_worker = (struct py_worker){.active = true,
+                                   .thread = PyThread_get_thread_ident(),
                                    .is_async = is_async,
                                    .batch = batch,
                                    .decode_text = decode,
@@ -154,6 +155,10 @@ static PyMethodDef functions[] = {
     {"run", (PyCFunction)(void (*)(void))run, METH_VARARGS | METH_KEYWORDS, run_doc},
     {"current_event", current_event, METH_NOARGS,
      PyDoc_STR("The event that the calling code is about, or None.")},
+    {"emit", (PyCFunction)(void (*)(void))py_emit, METH_FASTCALL,
+     PyDoc_STR("emit(event, name, topic, key, headers, value)\n\n"
+               "Sends a message for an output; all are bytes or None, event is None for the one\n"
+               "that runs. ValueError: no room; RuntimeError: not here, or not any more.")},
     {"fork_worker", py_fork_worker, METH_NOARGS,
      PyDoc_STR("fork_worker() -> (pid, go)\n\n"
                "Forks a child of this process's parent, which must adopt orphans. The child has a\n"

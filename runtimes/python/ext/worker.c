@@ -331,6 +331,14 @@ static int sleep_until_ready(void)
     return ready < 0 ? -1 : py_worker_control(ready);
 }
 
+void py_announce_emit(void)
+{
+    if (py_worker.usual_ns > quick_ns || py_worker.current == NULL ||
+        py_link_is_late(&py_worker.link, py_clock_ns())) {
+        py_link_announce(&py_worker.link);
+    }
+}
+
 /* After a unit that began at begin_ns. */
 static int look_around(uint64_t begin_ns)
 {

@@ -8,10 +8,12 @@ A handler needs to import nothing. The classes are here for annotations, and for
 need no processor: see stator.testing.
 """
 
+from stator._emit import EmitError
 from stator.context import Context
 from stator.event import Event, TriggerInfo
 from stator.logger import Logger
 from stator.platform import Platform, QualifiedOffset
 from stator.response import Response
 
-__all__ = ["Context", "Event", "Logger", "Platform", "QualifiedOffset", "Response", "TriggerInfo"]
+__all__ = ["Context", "EmitError", "Event", "Logger", "Platform", "QualifiedOffset", "Response",
+           "TriggerInfo"]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from stator._emit import EmitError
 from stator.logger import Logger
 from stator.platform import Platform
 from stator.response import Response
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Optional, Type
+    from typing import Any, Callable, Optional, Type
 
-    from stator.event import TriggerInfo
+    from stator._emit import Headers, Text
+    from stator.event import Event, TriggerInfo
 
 
 class UserData:
@@ -25,6 +27,7 @@ class Context:
     user_data       attributes of your own, for instance a model that init_context() loads
     Response        the class
     worker_id       text, "0" for a function's first worker
+    emit()          publishes a message to an output
     trigger         TriggerInfo of the trigger that the worker belongs to; trigger_name is its name
     """
 
@@ -50,6 +53,21 @@ class Context:
         self.worker_id = worker_id
         self.trigger = trigger
         self.trigger_name = trigger.name if trigger is not None else None
+        self._emit: Optional[Callable[..., None]] = None
+
+    def emit(self, output: str, value: Any, key: Optional[Text] = None,
+             headers: Optional[Headers] = None, *, topic: Optional[str] = None,
+             event: Optional[Event] = None) -> None:
+        """Publishes a message to an output of spec.stator.outputs, and returns at once.
+
+        value is bytes, text, None (a tombstone) or what becomes JSON. The message belongs to the
+        event that is being handled, or to `event`, which handlers of batches must name: its answer
+        waits until the output has confirmed the message, and is an error if it does not. topic:
+        another one than the output's own. Raises EmitError: no such output, too large, not in an
+        event, not in the thread of the handler; TypeError for what is neither text nor bytes."""
+        if self._emit is None:
+            raise EmitError("nothing can be emitted here")
+        self._emit(output, value, key, headers, topic, event)
 
     @property
     def logger(self) -> Logger:

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Iterable, Optional, Union
 
-from stator import _json
+from stator import _emit, _json
 from stator._worker import results
 from stator.context import Context
 from stator.event import Event, TriggerInfo, parse_body, utc
@@ -25,7 +25,7 @@ from stator.logger import Logger
 from stator.platform import Platform
 from stator.response import Response
 
-__all__ = ["FakePlatform", "RecordingLogger", "Reply", "call", "call_batch", "make_context",
+__all__ = ["Emitted", "FakePlatform", "RecordingLogger", "Reply", "call", "call_batch", "make_context",
            "make_event"]
 
 _LEVELS = {10: "debug", 20: "info", 30: "warn", 40: "error"}
@@ -76,9 +76,33 @@ class FakePlatform(Platform):
         self.acks.append(qualified_offset)
 
 
+class Emitted:
+    """What a handler gave to context.emit(): output, value, key (bytes or None), headers (pairs of
+    bytes), topic (text or None) and event."""
+
+    def __init__(self, output: str, value: Optional[bytes], key: Optional[bytes],
+                 headers: list[tuple[bytes, bytes]], topic: Optional[str],
+                 event: Optional[Event]) -> None:
+        self.output = output
+        self.value = value
+        self.key = key
+        self.headers = headers
+        self.topic = topic
+        self.event = event
+
+    def json(self) -> Any:
+        import json
+
+        return json.loads(self.value or b"")
+
+    def __repr__(self) -> str:
+        return f"Emitted({self.output!r}, {self.value!r}, key={self.key!r})"
+
+
 class Reply:
     """What a client would get: status_code, content_type, headers, body (bytes); `chunks` are the
-    pieces of a streamed body, `logs` the records of the context's logger if it keeps them."""
+    pieces of a streamed body, `logs` the records of the context's logger if it keeps them,
+    `emitted` what the context has collected of emit()."""
 
     def __init__(self, status_code: int, content_type: str, headers: dict[str, str], body: bytes,
                  chunks: Optional[list[bytes]] = None) -> None:
@@ -88,6 +112,7 @@ class Reply:
         self.body = body
         self.chunks = chunks
         self.logs: list[tuple[str, str, dict[str, Any]]] = []
+        self.emitted: list[Emitted] = []
 
     @property
     def text(self) -> str:
@@ -131,10 +156,22 @@ def make_event(body: Any = b"", *, content_type: str = "", method: str = "", pat
 
 def make_context(*, init: Optional[Callable[[Context], Any]] = None,
                  platform: Optional[Platform] = None, logger: Optional[Logger] = None,
-                 worker_id: str = "0", trigger: Optional[TriggerInfo] = None) -> Context:
-    """A context. `init` is a handler's init_context(), called with it."""
+                 worker_id: str = "0", trigger: Optional[TriggerInfo] = None,
+                 outputs: Optional[Iterable[str]] = None) -> Context:
+    """A context. `init` is a handler's init_context(), called with it. `emitted` is a list of what
+    the handler emits; `outputs` names the outputs that there are, None: any."""
     context = Context(logger or RecordingLogger(), platform or FakePlatform(), worker_id,
                       trigger or TriggerInfo("http", "default-http"))
+    emitted: list[Emitted] = []
+
+    def emit(output: Any, value: Any, key: Any, headers: Any, topic: Any, event: Any) -> None:
+        if outputs is not None and output not in outputs:
+            raise _emit.unknown(output, outputs)
+        emitted.append(Emitted(output, _emit.to_value(value), _emit.to_key(key),
+                               _emit.to_headers(headers), topic, event))
+
+    context._emit = emit
+    context.emitted = emitted  # type: ignore[attr-defined]
     if init is not None:
         output = init(context)
         if hasattr(output, "__await__"):
@@ -151,6 +188,7 @@ def call(handler: Callable[[Context, Event], Any], event: Union[Event, None] = N
     context = context or make_context()
     reply = _reply(_run(handler, context, event))
     reply.logs = getattr(context.logger, "records", [])
+    reply.emitted = getattr(context, "emitted", [])
     return reply
 
 

@@ -112,6 +112,7 @@ def run(worker: Worker) -> None:
         return _Call(event) if event is not None else None
 
     worker.current = current  # type: ignore[method-assign]
+    worker.send_message = _native.emit  # type: ignore[method-assign]
     _native.run(
         worker.handler.function, worker.context, _Hooks(worker),
         triggers=worker.source.triggers, event_class=Event,

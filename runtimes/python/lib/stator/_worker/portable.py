@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import select
+from _thread import get_ident
 from collections import deque
 from time import perf_counter_ns
 
@@ -57,6 +58,9 @@ class Portable:
         self._waiting: deque[_Unit] = deque()  # read, not begun
         self._running: dict[int, Call] = {}
         self._tasks: set[Any] = set()
+        self._open: set[int] = set()  # numbers of events that are not answered
+        self._thread = get_ident()
+        worker.send_message = self._send_message  # type: ignore[method-assign]
         os.set_inheritable(fd, False)
         os.set_blocking(fd, True)
 
@@ -150,6 +154,7 @@ class Portable:
                              wire.OUTCOME_ERROR)
                 continue
             found.append(event)
+            self._open.add(events.seq(event))
             call.log_level = min(call.log_level, events.log_level(event))
         worker.call = None
         if not found:
@@ -164,6 +169,7 @@ class Portable:
     def _answer(self, call: Call, seq: int, reply: Reply, outcome: int) -> None:
         status, content_type, headers, body = reply
         flags = wire.LOGGED if call.logged else 0
+        self._open.discard(seq)
         self._send(wire.result(seq, flags, _spent(call), outcome, status, content_type, headers,
                                body))
 
@@ -205,6 +211,7 @@ class Portable:
         flags |= wire.FAILED if exc is not None else 0
         flags |= wire.LOGGED if call.logged else 0
         outcome = wire.OUTCOME_OK if exc is None else wire.OUTCOME_ERROR
+        self._open.discard(call.seq)
         self._send(wire.result(call.seq, flags, _spent(call), outcome, 0, b"", [], b""))
 
     def _send_piece(self, stream: _Stream, data: memoryview) -> memoryview:
@@ -218,6 +225,26 @@ class Portable:
         call.window -= size
         self._send(wire.chunk(call.seq, data[:size], head))
         return data[size:]
+
+    def _send_message(self, event: Any, name: bytes, topic: Optional[bytes], key: Optional[bytes],
+                      headers: Optional[bytes], value: Optional[bytes]) -> None:
+        call = self.worker.current()
+        if get_ident() != self._thread:
+            raise RuntimeError("emit() is for the thread that runs the handler, and only there")
+        if event is None and call is None:
+            raise RuntimeError("nothing can be emitted outside an event")
+        if event is not None and not isinstance(event, events.RecordEvent):
+            raise TypeError(f"event: one of this worker's events expected, not "
+                            f"{type(event).__name__}")
+        seq = events.seq(event) if event is not None else call.seq  # type: ignore[union-attr]
+        if seq not in self._open:
+            raise RuntimeError("the event was answered already")
+        if value is not None and len(value) > wire.RECORD_BODY:
+            raise ValueError(f"no room for a message of {len(value)} bytes")
+        parts = ((wire.NAME, name), (wire.TOPIC, topic), (wire.KEY, key), (wire.HEADERS, headers),
+                 (wire.BODY, value))
+        self._send(wire.pack(wire.EMIT, wire.NO_VALUE if value is None else 0, seq,
+                             [(ident, part) for ident, part in parts if part is not None]))
 
     # One event at a time
 

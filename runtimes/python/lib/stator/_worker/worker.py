@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from stator import _json
+from stator import _emit, _json
 from stator._worker import wire
 from stator._worker.control import Control
 from stator._worker.events import Source
@@ -97,6 +97,7 @@ class Worker:
         decode = os.environ.get("NUCLIO_PYTHON_DECODE_EVENT_STRINGS", "").lower() not in _NO
         self.source = Source(
             [TriggerInfo(one["kind"], one["name"]) for one in values["triggers"]], decode)
+        self._outputs = {name: name.encode() for name in values["outputs"]}
         pool = values["pool"] or {"kind": "", "name": ""}
         worker_id = str(values["worker"])
         self.logger = Logger(name=pool["name"], sink=self._log)
@@ -104,6 +105,7 @@ class Worker:
         self.platform = Platform(values["platform"] or "local", values["namespace"] or "default")
         self.context = Context(self.logger, self.platform, worker_id,
                                TriggerInfo(pool["kind"], pool["name"]))
+        self.context._emit = self._emit
 
     def _init_context(self, init_context: Callable[..., Any]) -> None:
         from stator._worker import loading
@@ -160,6 +162,28 @@ class Worker:
 
         self.logger.error_with("Exception caught in handler", err=exception_text(exc),
                                traceback=trace)
+
+    # Outputs
+
+    def _emit(self, output: Any, value: Any, key: Any, headers: Any, topic: Any,
+              event: Any) -> None:
+        name = self._outputs.get(output)
+        if name is None:
+            raise _emit.unknown(output, self._outputs)
+        if event is None and self.batch:
+            raise _emit.EmitError("in a batch say which event: emit(..., event=event)")
+        try:
+            self.send_message(event, name, _emit.to_bytes("topic", topic) if topic else None,
+                              _emit.to_key(key), _emit.pack(_emit.to_headers(headers)),
+                              _emit.to_value(value))
+        except (RuntimeError, ValueError) as exc:
+            raise _emit.EmitError(str(exc)) from exc
+
+    def send_message(self, event: Any, name: bytes, topic: Optional[bytes], key: Optional[bytes],
+                     headers: Optional[bytes], value: Optional[bytes]) -> None:
+        """An EMIT record, of the event that runs when there is none. RuntimeError: not here;
+        ValueError: no room. Set by the data plane."""
+        raise RuntimeError("nothing can be emitted outside an event")
 
     # Control messages
 
