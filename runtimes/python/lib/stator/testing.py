@@ -25,8 +25,8 @@ from stator.logger import Logger
 from stator.platform import Platform
 from stator.response import Response
 
-__all__ = ["Emitted", "FakePlatform", "RecordingLogger", "Reply", "call", "call_batch", "make_context",
-           "make_event"]
+__all__ = ["Emitted", "FakePlatform", "RecordingLogger", "Reply", "call", "call_batch",
+           "make_context", "make_event"]
 
 _LEVELS = {10: "debug", 20: "info", 30: "warn", 40: "error"}
 
