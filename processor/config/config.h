@@ -96,6 +96,7 @@ struct st_function_config {
     const char *name, *namespace_, *project;
     const char *handler; /* "hello.so", "module:function"; per runtime */
     const struct st_runtime_kind *runtime;
+    const char *runtime_version; /* "3.9" of "python:3.9"; NULL: not given */
     const char *description;
     int64_t version;
     uint64_t event_timeout_ns; /* 0: off */

@@ -252,6 +252,8 @@ static void finish_runtime(struct st_reader *r, struct st_raw_function *raw,
         return; /* told as missing */
     if (colon != NULL)
         name.len = (size_t)(colon - raw->runtime);
+    if (colon != NULL && colon[1] != '\0')
+        raw->f.runtime_version = colon + 1;
     if (named)
         kind = st_runtime_kind_find(env->runtime_kinds, name);
     raw->f.runtime = kind;

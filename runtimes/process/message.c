@@ -50,7 +50,7 @@ void st_process_describe(const struct st_process_runtime *rt, Stator__Worker__V1
     c->log_level = atomic_load_explicit(&st_log_function_threshold, memory_order_relaxed);
 }
 
-void st_process_configure(struct st_process_worker *pw)
+void st_process_configure(struct st_process_worker *pw, bool first)
 {
     const struct st_runtime *rt = &pw->rt->base;
     const struct st_function_config *f = rt->config;
@@ -75,6 +75,7 @@ void st_process_configure(struct st_process_worker *pw)
     c.event_timeout_ns = pw->w->pool->event_timeout_ns;
     c.max_concurrency = pw->max_concurrency;
     c.batch = pw->w->pool->batch_size != 0;
+    c.first = first;
     c.n_outputs = f->output_count;
     c.outputs = outputs;
     msg.kind_case = STATOR__WORKER__V1__TO_WORKER__KIND_CONFIGURE;
@@ -88,8 +89,34 @@ void st_process_configure(struct st_process_worker *pw)
 
 /* ---- from the worker ---- */
 
+/* "python 3.11.2" has version 3 and 3.11, and not 3.1. */
+static bool has_version(const char *language, const char *version)
+{
+    const char *at = strchr(language, ' ');
+    size_t n = strlen(version);
+
+    return at == NULL ||
+           (strncmp(at + 1, version, n) == 0 && (at[1 + n] == '\0' || at[1 + n] == '.'));
+}
+
+/* What spec.runtime has behind the colon chooses nothing. */
+static void check_version(const struct st_process_runtime *rt, const char *language)
+{
+    const char *asked = rt->base.config->runtime_version;
+    char found[64];
+
+    if (asked == NULL || rt->version_remedy == NULL || has_version(language, asked))
+        return;
+    snprintf(found, sizeof found, "%s", language);
+    ST_LOG(ST_LOG_WARN, "processor.worker",
+           "spec.runtime names another version than the one that the function runs on",
+           ST_KV_STR("named", asked), ST_KV_STR("runs_on", found),
+           ST_KV_STR("remedy", rt->version_remedy));
+}
+
 static void on_hello(struct st_process_worker *pw, const Stator__Worker__V1__Hello *hello)
 {
+    bool first = !atomic_exchange_explicit(&pw->rt->met, true, memory_order_relaxed);
     char text[128];
 
     if (hello->protocol != ST_WIRE_PROTOCOL) {
@@ -101,7 +128,9 @@ static void on_hello(struct st_process_worker *pw, const Stator__Worker__V1__Hel
     pw->said_hello = true;
     pw->can_take_back = hello->shared_memory;
     st_channel_start(pw->channel, hello->shared_memory);
-    st_process_configure(pw);
+    if (first)
+        check_version(pw->rt, hello->language);
+    st_process_configure(pw, first);
 }
 
 /* A variable of a record; nested values are written by jansson into buf. */

@@ -3,6 +3,8 @@
 #ifndef RUNTIMES_PROCESS_PROCESS_H
 #define RUNTIMES_PROCESS_PROCESS_H
 
+#include <stdatomic.h>
+
 #include "processor/runtime.h"
 #include "runtimes/process/orphans.h"
 #include "runtimes/process/spawn.h"
@@ -23,6 +25,8 @@ struct st_process_runtime {
     int64_t uid, gid;
     struct st_orphans orphans;
     const char *template_argument; /* more for argv where it is to fork workers; NULL: it can't */
+    const char *version_remedy;    /* what to do for workers of another version; NULL: nothing */
+    atomic_bool met;               /* a worker has said hello */
     struct st_template *template;  /* NULL: workers are started one by one; owned */
 };
 

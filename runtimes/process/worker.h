@@ -177,7 +177,7 @@ void st_process_grant_done(struct st_process_worker *pw);
 
 /* message.c: what the worker says on its control socket. */
 extern const struct st_control_handler st_process_control_handler;
-void st_process_configure(struct st_process_worker *pw);
+void st_process_configure(struct st_process_worker *pw, bool first);
 
 /* What Configure says about the function; texts are borrowed. */
 void st_process_describe(const struct st_process_runtime *rt, Stator__Worker__V1__Configure *c);

@@ -78,6 +78,9 @@ static int python_load(struct st_runtime *rt, struct st_error *err)
     py->base.argv[2] = "-m";
     py->base.argv[3] = "stator._worker";
     py->base.template_argument = "--template";
+    py->base.version_remedy =
+        "set spec.runtimeAttributes.python to an interpreter of that version, "
+        "or spec.runtime to this one";
     return st_process_load(&py->base, more, err);
 }
 

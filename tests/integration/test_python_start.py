@@ -4,6 +4,7 @@ started. Then what a worker has: its environment, its user, its CPUs."""
 import json
 import os
 import pwd
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,38 @@ def workers_of(folder: Path) -> list[int]:
         except OSError:
             pass
     return found
+
+
+PLAIN = "def handler(context, event):\n    return 'x'\n"
+PYTHON = "/usr/bin/python3"
+
+
+@pytest.mark.parametrize("asked, warns", [
+    ("2.7", True), ("3.1", True), ("3", False), ("running", False), ("", False)])
+def test_another_version_than_asked_for(python, asked, warns):
+    """One warning for all workers."""
+    running = subprocess.run([PYTHON, "-c", "import sys; print('%d.%d.%d' % sys.version_info[:3])"],
+                             capture_output=True, text=True, check=True).stdout.strip()
+    s = python(PLAIN, workers=3, spec={
+        "runtime": f"python:{running if asked == 'running' else asked}"})
+    assert s.get().body == b"x"
+    s.stop()
+    records = s.log("names another version")
+    assert len(records) == warns
+    if warns:
+        assert (records[0]["level"], records[0]["named"]) == ("warn", asked)
+        assert records[0]["runs_on"] == f"python {running}"
+        assert "spec.runtimeAttributes.python" in records[0]["remedy"]
+
+
+def test_missing_add_on_is_told_once(python, worker, tmp_path):
+    """And not to who asked for the worker without it."""
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['stator._native'] = None\n")
+    s = python(PLAIN, workers=3)
+    assert s.get().body == b"x"
+    s.stop()
+    records = s.log("The add-on stator._native is missing")
+    assert [record["level"] for record in records] == ["warn"] * (worker == "native")
 
 
 def test_a_worker_that_dies_before_it_is_ready(python):

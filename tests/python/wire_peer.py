@@ -176,7 +176,7 @@ class Peer:
                                + number(4, 1) + text(6, handler) + text(7, str(code_dir))
                                + text(8, platform) + known + text(10, pool)
                                + number(11, max_concurrency) + number(13, log_level)
-                               + number(14, batch))
+                               + number(14, batch) + number(19, 1))
         try:
             self.wait(lambda: self.hello is not None)
             self.say(self._configure)

@@ -80,7 +80,7 @@ def main() -> int:
         worker.start(native is not None, handler)
     except LoadError as exc:
         return _failed(control, exc)
-    if reason:
+    if reason and worker.configuration["first"]:
         worker.warn("The add-on stator._native is missing for this Python, so the portable worker "
                     "takes its place: the function runs several times slower. "
                     "'stator python build' makes the add-on.",

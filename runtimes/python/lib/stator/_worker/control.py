@@ -23,7 +23,8 @@ CONFIGURE: Spec = {
     7: ("code_dir", "text"), 8: ("platform", "text"), 9: ("triggers", [_TRIGGER]),
     10: ("pool", _TRIGGER), 11: ("max_concurrency", "int"), 12: ("attributes", "text"),
     13: ("log_level", "int"), 14: ("batch", "bool"), 15: ("workers", "int"),
-    16: ("slot", "text"), 17: ("event_timeout_ns", "int"), 18: ("outputs", ["text"])}
+    16: ("slot", "text"), 17: ("event_timeout_ns", "int"), 18: ("outputs", ["text"]),
+    19: ("first", "bool")}
 TO_WORKER: Spec = {1: ("configure", CONFIGURE), 2: ("drain", {}), 3: ("terminate", {}),
                    4: ("resume", {}), 5: ("fork", {1: ("worker", "int")})}
 FROM_WORKER: Spec = {
