@@ -1,9 +1,29 @@
 """Handlers on an asyncio loop, and those that are on none."""
 
+import sysconfig
 import time
 
 import pytest
 from wire_peer import SLOW
+
+
+@pytest.fixture(params=["asyncio", "uvloop"], name="loop")
+def loop_fixture(request):
+    return request.param
+
+
+@pytest.fixture(name="peer")
+def peer_fixture(peer, loop):
+    """start() of both workers, on each of the loops. uvloop is the venv's, which the interpreters of
+    the workers do not see otherwise."""
+    path = sysconfig.get_path("platlib") if loop == "uvloop" else None
+    return lambda code, **more: peer(code, path=path, **more)
+
+
+def test_which_loop(peer, loop):
+    one = peer("import asyncio\nasync def handler(context, event):\n    await asyncio.sleep(0)\n"
+               "    return type(asyncio.get_running_loop()).__module__\n")
+    assert one.call().text == ("uvloop" if loop == "uvloop" else "asyncio.unix_events")
 
 
 def test_sync_handlers_may_run_a_loop(peer):

@@ -154,11 +154,12 @@ class WorkerEnded(Exception):
 
 
 class Peer:
-    """A started worker process. Use it in a with statement."""
+    """A started worker process. Use it in a with statement. path: another folder with modules."""
 
     def __init__(self, handler, code_dir="", python=None, env=None, command=None, batch=False,
                  max_concurrency=1, trigger=("http", "web"), triggers=None, log_level=0,
-                 platform="local", worker=0, namespace="team", wait=True, native=False):
+                 platform="local", worker=0, namespace="team", wait=True, native=False,
+                 path=None):
         self.answers, self.logs, self.ready, self.failed = {}, [], None, None
         self.hello, self.drained, self.exit_status, self._credits = None, 0, None, 0
         self._seq = 0
@@ -168,7 +169,9 @@ class Peer:
         if native:
             self._ring.credit_automatically = False
         self._pool_at = 0
-        self._start(python or sys.executable, command, env or {})
+        folders = [str(BUILT if native else LIBRARY)] + ([path] if path else [])
+        self._start(python or sys.executable, command,
+                    {"PYTHONPATH": os.pathsep.join(folders), **(env or {})})
         pool = text(1, trigger[0]) + text(2, trigger[1])
         known = b"".join(text(9, text(1, kind) + text(2, name))
                          for kind, name in triggers or [trigger])
@@ -191,7 +194,6 @@ class Peer:
         self.data, far_data = socket.socketpair()
         self._output = tempfile.TemporaryFile()
         environment = {"PATH": os.environ.get("PATH", "/usr/bin"),
-                       "PYTHONPATH": str(BUILT if self._ring is not None else LIBRARY),
                        "PYTHONDONTWRITEBYTECODE": "1",
                        "STATOR_PYTHON_PORTABLE": "0" if self._ring is not None else "1",
                        "PYTHONUNBUFFERED": "1", **env}
