@@ -94,6 +94,7 @@ struct st_event {
     struct st_loop *home;
     struct st_worker *worker;    /* that it is assigned to, or NULL; under the pool's lock */
     TAILQ_ENTRY(st_event) link;  /* in the pool's queue; under the pool's lock */
+    uint32_t bound;              /* index + 1 of the worker that alone may have it; 0: any */
     uint32_t group;              /* of a batch made by its trigger; 0: the pool makes batches */
     bool in_queue;               /* under the pool's lock */
     bool answered;               /* [home] */

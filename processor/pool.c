@@ -200,6 +200,23 @@ static struct st_worker *pool_pick(struct st_pool *pool, struct st_loop *home)
     return first;
 }
 
+/* Has a credit, and is neither stuck nor draining. */
+static bool pool_takes(const struct st_worker *w)
+{
+    return (w->state == ST_WORKER_IDLE || w->state == ST_WORKER_BUSY) && !w->is_inline;
+}
+
+/* The same for this event: one that is bound has no choice, and passes others that wait. */
+static struct st_worker *pool_pick_for(struct st_pool *pool, const struct st_event *ev)
+{
+    struct st_worker *w;
+
+    if (st_likely(ev->bound == 0))
+        return TAILQ_EMPTY(&pool->queue) ? pool_pick(pool, ev->home) : NULL;
+    w = pool->workers[(ev->bound - 1) % pool->worker_count];
+    return pool_takes(w) ? w : NULL;
+}
+
 /* Returns the assignment number that the worker must find when it starts the event. */
 static uint32_t pool_assign(struct st_worker *w, struct st_event *ev)
 {
@@ -411,7 +428,7 @@ void st_pool_submit(struct st_pool *pool, struct st_event *ev)
     }
     pthread_mutex_lock(&pool->lock);
     idle = pool->counts[ST_WORKER_IDLE];
-    w = TAILQ_EMPTY(&pool->queue) ? pool_pick(pool, ev->home) : NULL;
+    w = pool_pick_for(pool, ev);
     if (st_likely(w != NULL)) {
         a = pool_assign(w, ev);
     } else {
@@ -436,24 +453,22 @@ void st_pool_submit(struct st_pool *pool, struct st_event *ev)
     }
 }
 
-/* Has a credit, and is neither stuck nor draining. */
-static bool pool_takes(const struct st_worker *w)
-{
-    return (w->state == ST_WORKER_IDLE || w->state == ST_WORKER_BUSY) && !w->is_inline;
-}
-
 /* Takes up to `most` events that waited for the worker; of one group, where there are groups. */
 static unsigned pool_take(struct st_pool *pool, struct st_worker *w, struct st_event **events,
                           uint32_t *assignments, unsigned most)
 {
     uint64_t now = st_loop_now(w->loop);
-    struct st_event *ev;
+    struct st_event *ev, *next;
     unsigned n = 0;
 
-    while (n < most && (ev = TAILQ_FIRST(&pool->queue)) != NULL && pool_takes(w) &&
-           (n == 0 || ev->group == events[0]->group)) {
+    for (ev = TAILQ_FIRST(&pool->queue); n < most && ev != NULL && pool_takes(w); ev = next) {
         uint64_t waited = now > ev->queued_ns ? now - ev->queued_ns : 0;
 
+        next = TAILQ_NEXT(ev, link);
+        if (st_unlikely(ev->bound != 0) && pool->workers[(ev->bound - 1) % pool->worker_count] != w)
+            continue;
+        if (st_unlikely(ev->group != 0) && n > 0 && ev->group != events[0]->group)
+            break;
         pool_dequeue(pool, ev);
         assignments[n] = pool_assign(w, ev);
         /* Its home loop may time it out and drop it as soon as the lock is open. */
@@ -535,10 +550,13 @@ void st_pool_feed(struct st_pool *pool, struct st_worker *w)
     } while (n == FEED_BATCH);
 }
 
-static struct st_worker *pool_any_with_credit(struct st_pool *pool)
+static struct st_worker *pool_any_with_credit(struct st_pool *pool, const struct st_event *ev)
 {
-    struct st_worker *w = TAILQ_FIRST(&pool->lists[ST_WORKER_IDLE]);
+    struct st_worker *w;
 
+    if (st_unlikely(ev->bound != 0))
+        return pool_pick_for(pool, ev);
+    w = TAILQ_FIRST(&pool->lists[ST_WORKER_IDLE]);
     return w != NULL ? w : TAILQ_FIRST(&pool->lists[ST_WORKER_BUSY]);
 }
 
@@ -553,7 +571,7 @@ static void resubmit(struct st_pool *pool, struct st_event *ev)
     /* Withdrawn between the recall and here, or timed out before that. */
     gone = ev->answered ||
            (atomic_load_explicit(&ev->claim, memory_order_relaxed) & 3u) == ST_CLAIM_CANCELLED;
-    w = gone || pool->batch_size != 0 ? NULL : pool_any_with_credit(pool);
+    w = gone || pool->batch_size != 0 ? NULL : pool_any_with_credit(pool, ev);
     ev->queued_ns = st_loop_now(ev->home);
     if (w != NULL)
         a = pool_assign(w, ev);

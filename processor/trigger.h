@@ -72,6 +72,10 @@ struct st_trigger_kind {
     void (*stream_head)(struct st_event *ev, const struct st_result *head);
     void (*stream_write)(struct st_event *ev, struct st_buf bytes);
 
+    /* Any thread: why the source can't be used as it should, one line of at most n - 1 bytes;
+     * false: all is well. Nothing of it counts for readiness. May be NULL. */
+    bool (*trouble)(struct st_trigger *t, char *out, size_t n);
+
     /* Each loop: readiness is gone; for linger_ns go on accepting (HTTP replies carry Connection:
      * close), then take what has already arrived, finish it, and call st_trigger_drained once. */
     void (*drain)(struct st_trigger *t, struct st_loop *loop, uint64_t linger_ns);

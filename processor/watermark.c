@@ -55,6 +55,7 @@ bool st_watermark_done(struct st_watermark *wm, uint64_t seq, uint32_t epoch)
 {
     if (st_unlikely(epoch != wm->epoch))
         return false;
+    wm->ends++;
     ST_ASSERT(seq >= wm->lo && seq < wm->next && (*word_of(wm, seq) & bit_of(seq)) == 0);
     if (seq != wm->lo) {
         *word_of(wm, seq) |= bit_of(seq);

@@ -16,6 +16,7 @@ struct st_watermark {
     uint64_t *offsets; /* by sequence number & mask */
     uint64_t *done;    /* a bit each */
     uint64_t lo, next; /* sequence numbers: oldest that is not done, next to be given */
+    uint64_t ends;     /* how often something was done, ever; tells a change */
     uint64_t end;      /* offset after the last message taken; 0: none yet */
     uint32_t mask;
     uint32_t epoch;
@@ -38,6 +39,14 @@ static inline uint32_t st_watermark_open(const struct st_watermark *wm)
 static inline bool st_watermark_is_full(const struct st_watermark *wm)
 {
     return st_watermark_open(wm) > wm->mask;
+}
+
+/* An open message's state; lo <= seq < next. */
+static inline bool st_watermark_is_done(const struct st_watermark *wm, uint64_t seq)
+{
+    uint64_t at = seq & wm->mask;
+
+    return (wm->done[at / 64] >> (at % 64) & 1) != 0;
 }
 
 /* True when this epoch has taken the offset already, or a later one. */

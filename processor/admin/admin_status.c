@@ -220,6 +220,19 @@ static json_t *show_outputs(const struct st_processor *p)
     return out;
 }
 
+static void judge_triggers(struct st_processor *p, json_t *reasons)
+{
+    for (unsigned i = 0; i < p->trigger_count; i++) {
+        struct st_trigger *t = p->triggers[i];
+        char text[ST_WORKER_ERROR_MAX / 2], whole[ST_WORKER_ERROR_MAX];
+
+        if (t->kind->trouble == NULL || !t->kind->trouble(t, text, sizeof text))
+            continue;
+        snprintf(whole, sizeof whole, "Trigger %.100s: %s", t->name, text);
+        json_array_append_new(reasons, text_of(whole));
+    }
+}
+
 static json_t *judge(struct st_processor *p, json_t *reasons)
 {
     char reason[256];
@@ -227,6 +240,7 @@ static json_t *judge(struct st_processor *p, json_t *reasons)
 
     if (!ready)
         json_array_insert_new(reasons, 0, json_string(reason));
+    judge_triggers(p, reasons);
     if (st_log_dropped() > 0)
         json_array_append_new(reasons, json_sprintf("Log: %llu records were dropped",
                                                     (unsigned long long)st_log_dropped()));

@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "processor/core/alloc.h"
 #include "processor/core/clock.h"
 #include "processor/core/log.h"
 #include "triggers/kafka/kafka_int.h"
@@ -110,6 +111,10 @@ void kafka_poll(struct kafka_trigger *kt)
     kt->served = 0;
     kt->poll_until_ns = st_clock_mono() + TURN_NS;
     rd_kafka_queue_poll_callback(kt->queue, 0);
+    if (st_unlikely(kt->broker_trouble) && kt->served > 0) {
+        kt->broker_trouble = false;
+        kafka_trouble(kt, KAFKA_TROUBLE_BROKER, "");
+    }
     kafka_pump_later(kt);
 }
 
@@ -162,14 +167,13 @@ static void on_committed(rd_kafka_t *rk ST_UNUSED, rd_kafka_resp_err_t code,
     for (int i = 0; list != NULL && i < list->cnt; i++) {
         const rd_kafka_topic_partition_t *tp = &list->elems[i];
         struct kafka_partition *p = kafka_partition_find(kt, tp->topic, tp->partition);
-        bool ok = code == RD_KAFKA_RESP_ERR_NO_ERROR && tp->err == RD_KAFKA_RESP_ERR_NO_ERROR;
 
-        if (p == NULL || p->committing != (uint64_t)tp->offset)
-            continue;
-        if (ok)
-            p->committed = (uint64_t)tp->offset;
-        else
-            p->committing = p->committed; /* again with the next one */
+        if (p != NULL && (code != RD_KAFKA_RESP_ERR_NO_ERROR || tp->err != 0))
+            p->sent_ends = p->wm.ends - 1; /* again with the next one */
+    }
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && kt->broker_trouble) {
+        kt->broker_trouble = false;
+        kafka_trouble(kt, KAFKA_TROUBLE_BROKER, "");
     }
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR && code != RD_KAFKA_RESP_ERR__NO_OFFSET)
         ST_LOG_LIMITED(
@@ -177,6 +181,20 @@ static void on_committed(rd_kafka_t *rk ST_UNUSED, rd_kafka_resp_err_t code,
             ST_KV_STR("trigger", kt->base.name), ST_KV_STR("error", rd_kafka_err2str(code)));
     if (!kafka_is_flowing(kt))
         kafka_pump_later(kt);
+}
+
+/* The list frees the text. */
+static void describe_position(rd_kafka_topic_partition_t *tp, const struct kafka_partition *p,
+                              uint64_t offset)
+{
+    char text[ST_DONE_SET_TEXT + 1];
+    size_t len = st_done_set_write(&p->wm, text);
+
+    tp->offset = (int64_t)offset;
+    if (len == 0)
+        return;
+    tp->metadata = st_strdup(text);
+    tp->metadata_size = len;
 }
 
 bool kafka_commit(struct kafka_trigger *kt)
@@ -190,13 +208,12 @@ bool kafka_commit(struct kafka_trigger *kt)
     LIST_FOREACH (p, &kt->partitions, link) {
         uint64_t offset;
 
-        if (!p->assigned || !st_watermark_position(&p->wm, &offset) || offset == p->committing ||
-            offset == 0)
+        if (!p->assigned || p->wm.ends == p->sent_ends || !st_watermark_position(&p->wm, &offset))
             continue;
         if (list == NULL)
             list = rd_kafka_topic_partition_list_new(8);
-        rd_kafka_topic_partition_list_add(list, p->topic, p->number)->offset = (int64_t)offset;
-        p->committing = offset;
+        describe_position(rd_kafka_topic_partition_list_add(list, p->topic, p->number), p, offset);
+        p->sent_ends = p->wm.ends;
     }
     if (list == NULL)
         return false;
@@ -222,7 +239,8 @@ static void on_error(rd_kafka_t *rk, int code, const char *text, void *opaque)
                    ST_KV_STR("trigger", kt->base.name),
                    ST_KV_STR("error", rd_kafka_err2name((rd_kafka_resp_err_t)code)),
                    ST_KV_STR("detail", text));
-    kafka_trouble(kt, text);
+    kafka_trouble(kt, KAFKA_TROUBLE_BROKER, text);
+    kt->broker_trouble = true;
 }
 
 static int subscribe(struct kafka_trigger *kt, struct st_error *err)

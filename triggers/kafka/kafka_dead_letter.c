@@ -71,7 +71,7 @@ static void dead_letter_failed(struct kafka_record *r, const char *text)
     kafka_say(ST_LOG_ERROR, r,
               "A dead letter could not be written and is tried again; its key waits",
               "dead letter");
-    kafka_trouble(kt, "Dead letters can't be written");
+    kafka_trouble(kt, KAFKA_TROUBLE_DEAD_LETTERS, "dead letters can't be written");
     kafka_retry(r, AGAIN_NS);
 }
 
@@ -82,9 +82,9 @@ static void on_dead_letter(struct st_send *send, int status, const char *text)
     struct kafka_trigger *kt = p->kt;
 
     LIST_REMOVE(r, held);
-    p->held--;
     if (status == ST_OK) {
         st_metric_add(kt->loop->metrics, kt->metrics.dead_letters, 1);
+        kafka_trouble(kt, KAFKA_TROUBLE_DEAD_LETTERS, "");
         kafka_record_done(r);
     } else if (r->epoch == p->wm.epoch) {
         dead_letter_failed(r, text);
@@ -145,12 +145,10 @@ void kafka_send_dead_letter(struct kafka_record *r)
     m.headers = o->headers;
     m.header_count = o->count;
     r->send.done = on_dead_letter;
-    p->held++;
     LIST_INSERT_HEAD(&p->dying, r, held);
     st_lane_detach(&r->lane, true);
     if (st_output_send(kt->dead_letters, kt->loop, &m, &r->send, &err) != ST_OK) {
         LIST_REMOVE(r, held);
-        p->held--;
         dead_letter_failed(r, err.text);
     }
     free(o);

@@ -57,6 +57,14 @@ static bool turn_is_over(struct kafka_trigger *kt)
     return kt->served >= POLL_MOST || st_clock_mono() >= kt->poll_until_ns;
 }
 
+/* It was done in an earlier assignment, and only its position could not be committed. */
+static void pass_over(struct kafka_record *r)
+{
+    if (st_watermark_done(&r->partition->wm, r->seq, r->epoch))
+        kafka_window_moved(r->partition);
+    kafka_record_unref(r);
+}
+
 static void take(struct kafka_partition *p, const rd_kafka_message_t *m)
 {
     struct kafka_trigger *kt = p->kt;
@@ -64,6 +72,10 @@ static void take(struct kafka_partition *p, const rd_kafka_message_t *m)
 
     r->seq = st_watermark_take(&p->wm, r->offset);
     r->taken_ns = st_loop_now(kt->loop);
+    if (st_unlikely(st_done_set_has(&p->before, r->offset))) {
+        pass_over(r);
+        return;
+    }
     if (st_likely(kt->dispatched < kt->max_dispatched && kt->batch == NULL) &&
         st_lane_try(p->lanes, &r->lane, r->key)) {
         deliver(r);
@@ -170,7 +182,7 @@ static void stop_at(struct kafka_record *r, const char *outcome)
               outcome);
     snprintf(text, sizeof text, "%.100s [%d] stops at offset %llu: %.60s", r->partition->topic,
              r->partition->number, (unsigned long long)r->offset, outcome);
-    kafka_trouble(r->partition->kt, text);
+    kafka_trouble(r->partition->kt, KAFKA_TROUBLE_STOPPED, text);
 }
 
 void kafka_retry(struct kafka_record *r, uint64_t delay_ns)
@@ -274,7 +286,6 @@ static void wait_for_ack(struct kafka_record *r)
     kafka_record_own(r);
     st_lane_detach(&r->lane, false);
     LIST_INSERT_HEAD(&p->waiting, r, held);
-    p->held++;
 }
 
 void kafka_complete(struct st_event *ev, const struct st_result *result)
@@ -304,7 +315,6 @@ void kafka_complete(struct st_event *ev, const struct st_result *result)
 static void stop_waiting(struct kafka_record *r)
 {
     LIST_REMOVE(r, held);
-    r->partition->held--;
     kafka_record_done(r);
 }
 
@@ -336,6 +346,8 @@ void kafka_partition_drop(struct kafka_partition *p)
     while ((r = LIST_FIRST(&p->waiting)) != NULL)
         stop_waiting(r);
     st_lane_shard_drop(p->lanes, drop_entry, NULL);
+    if (p->stopped > 0)
+        kafka_trouble(p->kt, KAFKA_TROUBLE_STOPPED, "");
     p->stopped = 0;
     if (p->full && !p->paused)
         p->kt->full--;

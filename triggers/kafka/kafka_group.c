@@ -9,12 +9,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "processor/config/config.h"
 #include "processor/core/alloc.h"
 #include "processor/core/clock.h"
 #include "processor/core/log.h"
 #include "processor/pool.h"
 #include "processor/runtime.h"
 #include "triggers/kafka/kafka_int.h"
+
+enum { ASK_MS = 5000 };
 
 /* ---- partitions ---- */
 
@@ -87,31 +90,111 @@ static void answer(rd_kafka_t *rk, bool give, const rd_kafka_topic_partition_lis
         rd_kafka_error_destroy(error);
 }
 
-static void give(struct kafka_trigger *kt, const rd_kafka_topic_partition_list_t *list)
-{
-    for (int i = 0; i < list->cnt; i++) {
-        const rd_kafka_topic_partition_t *tp = &list->elems[i];
-        struct kafka_partition *p = partition_of(kt, tp);
+/* Partitions that come: a thread asks the broker for their positions and what is done beyond them,
+ * because librdkafka has no call for that which does not block. */
+struct kafka_giving {
+    struct st_mail mail;
+    struct kafka_trigger *kt;
+    bool cancelled; /* they went before they came */
+    rd_kafka_topic_partition_list_t *list;
+    rd_kafka_resp_err_t code;
+    pthread_t thread;
+};
 
-        if (p == NULL)
-            p = partition_new(kt, tp->topic, tp->partition);
-        ST_ASSERT(!p->assigned);
-        st_watermark_reset(&p->wm);
-        p->assigned = true;
-        p->committed = p->committing = UINT64_MAX;
-    }
+static void begin_partition(struct kafka_trigger *kt, rd_kafka_topic_partition_t *tp)
+{
+    struct kafka_partition *p = partition_of(kt, tp);
+    struct st_slice text = {tp->metadata, tp->metadata_size};
+
+    if (p == NULL)
+        p = partition_new(kt, tp->topic, tp->partition);
+    ST_ASSERT(!p->assigned);
+    st_watermark_reset(&p->wm);
+    st_done_set_free(&p->before);
+    if (tp->err == RD_KAFKA_RESP_ERR_NO_ERROR && tp->offset >= 0)
+        st_done_set_read(&p->before, (uint64_t)tp->offset, text);
+    p->assigned = true;
+    p->sent_ends = p->wm.ends;
+}
+
+static void give(struct kafka_trigger *kt, rd_kafka_topic_partition_list_t *list)
+{
+    for (int i = 0; i < list->cnt; i++)
+        begin_partition(kt, &list->elems[i]);
     kt->last = NULL;
+    kafka_trouble(kt, KAFKA_TROUBLE_BROKER, ""); /* the group works */
     answer(kt->rk, true, list);
     ST_LOG(ST_LOG_INFO, "processor.kafka", "Partitions were assigned",
            ST_KV_STR("trigger", kt->base.name), ST_KV_INT("partitions", list->cnt));
 }
 
+static void deliver_positions(struct st_loop *loop ST_UNUSED, struct st_mail *mail)
+{
+    struct kafka_giving *g = ST_CONTAINER_OF(mail, struct kafka_giving, mail);
+    struct kafka_trigger *kt = g->kt;
+
+    pthread_join(g->thread, NULL);
+    kt->giving = NULL;
+    if (g->cancelled || kt->state != KAFKA_RUNNING) {
+        answer(kt->rk, false, NULL);
+    } else {
+        if (g->code != RD_KAFKA_RESP_ERR_NO_ERROR)
+            ST_LOG(ST_LOG_WARN, "processor.kafka",
+                   "The group's positions could not be asked for; messages may be repeated",
+                   ST_KV_STR("trigger", kt->base.name),
+                   ST_KV_STR("error", rd_kafka_err2str(g->code)));
+        give(kt, g->list);
+        kafka_poll(kt);
+    }
+    rd_kafka_topic_partition_list_destroy(g->list);
+    free(g);
+    kafka_pump_later(kt); /* a drain may wait for this */
+}
+
+static void *ask_positions(void *arg)
+{
+    struct kafka_giving *g = arg;
+
+    g->code = rd_kafka_committed(g->kt->rk, g->list, ASK_MS);
+    st_loop_post(g->kt->loop, &g->mail, deliver_positions);
+    return NULL;
+}
+
+static void start_giving(struct kafka_trigger *kt, const rd_kafka_topic_partition_list_t *list)
+{
+    struct kafka_giving *g = st_calloc(1, sizeof *g);
+
+    ST_ASSERT(kt->giving == NULL);
+    g->kt = kt;
+    g->list = rd_kafka_topic_partition_list_copy(list);
+    kt->giving = g;
+    if (pthread_create(&g->thread, NULL, ask_positions, g) == 0)
+        return;
+    kt->giving = NULL;
+    give(kt, g->list);
+    rd_kafka_topic_partition_list_destroy(g->list);
+    free(g);
+}
+
 /* ---- taken away ---- */
+
+/* Nothing runs any more: explicit acknowledgements have a little time of their own. */
+static bool waits_for_acks(struct kafka_trigger *kt)
+{
+    uint64_t now = st_loop_now(kt->loop), wait = kt->base.config->delivery.ack_wait_ns;
+
+    if (kt->quiet_ns == 0) {
+        kt->quiet_ns = now;
+        st_loop_timer_arm(kt->loop, &kt->retry_timer, wait); /* looks again */
+    }
+    return now < kt->quiet_ns + wait;
+}
 
 /* Workers are done with the partitions that go, and dead letters are out. */
 static bool is_quiet(struct kafka_trigger *kt)
 {
     struct kafka_partition *p;
+    bool acks = false;
 
     LIST_FOREACH (p, &kt->partitions, link) {
         if (!p->assigned)
@@ -119,10 +202,11 @@ static bool is_quiet(struct kafka_trigger *kt)
         if (kt->revoked != NULL &&
             rd_kafka_topic_partition_list_find(kt->revoked, p->topic, p->number) == NULL)
             continue;
-        if (p->running > 0 || p->held > 0)
+        if (p->running > 0 || !LIST_EMPTY(&p->dying))
             return false;
+        acks = acks || !LIST_EMPTY(&p->waiting);
     }
-    return true;
+    return !acks || !waits_for_acks(kt);
 }
 
 /* Where workers can be ended from outside they are: a handler of a partition that is somebody
@@ -181,6 +265,7 @@ static void revoke(struct kafka_trigger *kt, const rd_kafka_topic_partition_list
     kt->revoked = rd_kafka_topic_partition_list_copy(list);
     kt->lost = rd_kafka_assignment_lost(kt->rk) != 0;
     kt->expired = false;
+    kt->quiet_ns = 0;
     kt->revoke_began_ns = st_loop_now(kt->loop);
     st_loop_timer_arm(kt->loop, &kt->drain_timer, kafka_attributes_of(kt)->drain_ns);
     kafka_batch_drop(kt);
@@ -217,7 +302,9 @@ void kafka_on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code,
     if (kt->state >= KAFKA_LEAVING) {
         answer(rk, false, NULL);
     } else if (code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS && kt->state == KAFKA_RUNNING) {
-        give(kt, list);
+        start_giving(kt, list);
+    } else if (code == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS && kt->giving != NULL) {
+        kt->giving->cancelled = true;
     } else if (code == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS) {
         revoke(kt, list);
     } else {
@@ -273,7 +360,7 @@ void kafka_group_step(struct kafka_trigger *kt)
 {
     bool wait;
 
-    if (kt->state >= KAFKA_LEAVING || kafka_is_flowing(kt))
+    if (kt->state >= KAFKA_LEAVING || kafka_is_flowing(kt) || kt->giving != NULL)
         return;
     wait = !(kt->revoked != NULL && kt->lost) &&
            ((!kt->expired && !is_quiet(kt)) || kt->commit_under_way || kafka_commit(kt));
@@ -292,6 +379,7 @@ void kafka_group_drain(struct kafka_trigger *kt)
     if (kt->revoked == NULL) {
         kt->expired = false;
         kt->lost = false;
+        kt->quiet_ns = 0;
         st_loop_timer_arm(kt->loop, &kt->drain_timer, kafka_attributes_of(kt)->drain_ns);
     }
     kafka_pump_later(kt);

@@ -13,6 +13,7 @@
 #include "processor/core/log.h"
 #include "processor/core/loop.h"
 #include "processor/core/slab.h"
+#include "processor/done_set.h"
 #include "processor/event.h"
 #include "processor/lane.h"
 #include "processor/output.h"
@@ -48,7 +49,16 @@ enum kafka_state {
     KAFKA_LEFT
 };
 
+/* What may be wrong, one of each at a time; worst first. */
+enum kafka_trouble {
+    KAFKA_TROUBLE_STOPPED, /* keys that wait for a person */
+    KAFKA_TROUBLE_DEAD_LETTERS,
+    KAFKA_TROUBLE_BROKER,
+    KAFKA_TROUBLES
+};
+
 struct kafka_batch;
+struct kafka_giving;
 struct kafka_record;
 struct kafka_trigger;
 TAILQ_HEAD(kafka_event_list, kafka_event);
@@ -66,15 +76,14 @@ struct kafka_partition {
     bool full;     /* its window is */
     bool paused;
     struct st_watermark wm;
+    struct st_done_set before; /* done in an earlier assignment, beyond its position */
     struct st_lane_shard *lanes;
-    uint64_t committed;  /* offset that the broker has; UINT64_MAX: unknown */
-    uint64_t committing; /* offset under way, or the same */
-    uint64_t full_lo;    /* wm.lo when it was looked at while full */
+    uint64_t sent_ends; /* wm.ends of the last commit */
+    uint64_t full_lo;   /* wm.lo when it was looked at while full */
     uint64_t paused_ns;
-    uint64_t seen_lo, seen_ns; /* wm.lo when it was last seen to have moved, and when */
-    uint32_t running;          /* records that workers have */
-    uint32_t held;    /* records that wait for an ack or a delivery, their handlers ended */
-    uint32_t stopped; /* records that are out of attempts and were not put aside */
+    uint64_t seen_lo, seen_ns;        /* wm.lo when it was last seen to have moved, and when */
+    uint32_t running;                 /* records that workers have */
+    uint32_t stopped;                 /* records that are out of attempts and were not put aside */
     struct kafka_record_list waiting; /* for an explicit acknowledgement */
     struct kafka_record_list dying;   /* for the delivery of their dead letters */
     struct {
@@ -117,6 +126,7 @@ struct kafka_trigger {
     struct st_trigger base;
     struct st_retry_policy retry;
     int ack_mode;                   /* enum st_ack_mode */
+    bool is_static;                 /* a partition's messages go to one worker */
     struct st_output *dead_letters; /* or NULL */
     struct st_slice dead_letter_topic;
     void *own_options; /* of dead_letters, where it is the trigger's own */
@@ -140,16 +150,18 @@ struct kafka_trigger {
     uint32_t full; /* partitions that are full and not paused: nothing is polled */
     uint32_t in_poll, served;
     uint64_t poll_until_ns;
-    bool yielded, commit_under_way;
+    bool yielded, commit_under_way, broker_trouble;
     uint64_t commit_began_ns;
     rd_kafka_topic_partition_list_t *revoked; /* what the group takes away, until it may; or NULL */
     bool lost;    /* it has been taken away already: nobody waits for a commit */
     bool expired; /* what still runs had its time */
     uint64_t revoke_began_ns;
+    uint64_t quiet_ns; /* since when only explicit acknowledgements are waited for; 0: not yet */
+    struct kafka_giving *giving; /* partitions that come, their positions under way; or NULL */
     pthread_t leaver;
     struct st_mail left_mail;
-    struct st_header scratch[64]; /* headers of the message that is being taken */
-    char trouble[256];            /* under trouble_lock: why it is degraded, "" if not */
+    struct st_header scratch[64];      /* headers of the message that is being taken */
+    char trouble[KAFKA_TROUBLES][256]; /* under trouble_lock; "": none of this kind */
     pthread_mutex_t trouble_lock;
     struct {
         st_metric commit, retries, dead_letters, rebalances, rebalance_seconds, acked_failed;
@@ -248,6 +260,8 @@ void kafka_register_metrics(struct kafka_trigger *kt);
 void kafka_register_partition(struct kafka_partition *p);
 /* Publishes lag and so on for the scraping thread. */
 void kafka_publish(struct kafka_partition *p);
-void kafka_trouble(struct kafka_trigger *kt, const char *text);
+/* Says what is wrong, or with "" that it is over. */
+void kafka_trouble(struct kafka_trigger *kt, enum kafka_trouble which, const char *text);
+bool kafka_show_trouble(struct st_trigger *t, char *out, size_t n);
 
 #endif

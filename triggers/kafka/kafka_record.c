@@ -137,6 +137,8 @@ struct kafka_event *kafka_event_new(struct kafka_record *r)
     if (r->timestamp_ms >= 0)
         ev->timestamp_ns = (uint64_t)r->timestamp_ms * ST_MSEC;
     ev->attempt = r->attempt;
+    if (st_unlikely(kt->is_static))
+        ev->bound = (uint32_t)p->number + 1;
     return ke;
 }
 

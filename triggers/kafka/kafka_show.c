@@ -92,9 +92,24 @@ void kafka_publish(struct kafka_partition *p)
                           memory_order_relaxed);
 }
 
-void kafka_trouble(struct kafka_trigger *kt, const char *text)
+void kafka_trouble(struct kafka_trigger *kt, enum kafka_trouble which, const char *text)
 {
     pthread_mutex_lock(&kt->trouble_lock);
-    snprintf(kt->trouble, sizeof kt->trouble, "%s", text);
+    snprintf(kt->trouble[which], sizeof kt->trouble[which], "%s", text);
     pthread_mutex_unlock(&kt->trouble_lock);
+}
+
+bool kafka_show_trouble(struct st_trigger *t, char *out, size_t n)
+{
+    struct kafka_trigger *kt = kafka_of(t);
+    bool any = false;
+
+    pthread_mutex_lock(&kt->trouble_lock);
+    for (int i = 0; i < KAFKA_TROUBLES && !any; i++) {
+        any = kt->trouble[i][0] != '\0';
+        if (any)
+            snprintf(out, n, "%s", kt->trouble[i]);
+    }
+    pthread_mutex_unlock(&kt->trouble_lock);
+    return any;
 }

@@ -52,6 +52,7 @@ static int kafka_init(struct st_trigger *t, struct st_error *err)
     TAILQ_INIT(&kt->running);
     pthread_mutex_init(&kt->trouble_lock, NULL);
     read_policy(kt);
+    kt->is_static = kafka_attributes_of(kt)->allocation == KAFKA_STATIC;
     st_lane_group_init(&kt->lanes, (enum st_ordering)d->ordering, (uint32_t)d->lanes,
                        kt->retry.relaxed);
     st_slab_init(&kt->records, "kafka records", sizeof(struct kafka_record), RECORDS_KEPT);
@@ -162,6 +163,7 @@ static void partition_free(struct kafka_partition *p)
         kafka_record_done(r);
     }
     st_lane_shard_free(p->lanes);
+    st_done_set_free(&p->before);
     st_watermark_free(&p->wm);
     free(p->topic);
     free(p);
@@ -209,6 +211,7 @@ const struct st_trigger_kind st_trigger_kafka_kind = {
     .detach = kafka_detach,
     .release = kafka_release,
     .acknowledge = kafka_acknowledge_at,
+    .trouble = kafka_show_trouble,
     .drain = kafka_drain,
     .close = kafka_close,
     .destroy = kafka_destroy,
