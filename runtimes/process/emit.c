@@ -3,7 +3,7 @@
  * The value goes to the output as it lies, in memory that the worker may change: nobody looks at it
  * twice. The rest is copied first and checked then. Nothing is answered: what can't be sent fails
  * its event. */
-#include "processor/output.h"
+#include "runtimes/process/emit.h"
 
 #include "processor/core/alloc.h"
 #include "processor/event.h"
@@ -11,22 +11,10 @@
 #include "processor/trigger.h"
 #include "runtimes/process/worker.h"
 
-enum {
-    ON_STACK = 1024,
-    /* The HEADERS section of the most headers with the most bytes. */
-    MAX_HEADERS_SECTION = sizeof(struct st_wire_headers) +
-                          ST_MESSAGE_HEADERS * sizeof(struct st_wire_header) +
-                          ST_MESSAGE_HEADER_BYTES
-};
-
-/* A message whose parts, but for its value, lie in our memory. */
-struct emitted {
-    struct st_message m;
-    struct st_slice name;
-    char *copy; /* HEADERS first, it is read as numbers; then name, key, topic */
-    struct st_header headers[ST_MESSAGE_HEADERS];
-    _Alignas(uint32_t) char space[ON_STACK];
-};
+/* The HEADERS section of the most headers with the most bytes. */
+#define MAX_HEADERS_SECTION                                                                \
+    (sizeof(struct st_wire_headers) + ST_MESSAGE_HEADERS * sizeof(struct st_wire_header) + \
+     (size_t)ST_MESSAGE_HEADER_BYTES)
 
 static struct st_slice move(char **at, struct st_slice s)
 {
@@ -38,7 +26,7 @@ static struct st_slice move(char **at, struct st_slice s)
     return out;
 }
 
-static const char *read_headers(struct emitted *e, struct st_slice bytes)
+static const char *read_headers(struct st_emitted *e, struct st_slice bytes)
 {
     const struct st_wire_headers *head = (const struct st_wire_headers *)(const void *)bytes.ptr;
     size_t left, count;
@@ -75,8 +63,7 @@ static const char *read_headers(struct emitted *e, struct st_slice bytes)
     return NULL;
 }
 
-/* NULL, or what is wrong. */
-static const char *read_message(struct emitted *e, const struct st_wire_view *view)
+const char *st_emitted_read(struct st_emitted *e, const struct st_wire_view *view)
 {
     size_t size = view->headers.len + view->name.len + view->key.len + view->topic.len;
     struct st_slice headers;
@@ -93,7 +80,7 @@ static const char *read_message(struct emitted *e, const struct st_wire_view *vi
         return "no memory for it";
     at = e->copy != NULL ? e->copy : e->space;
     headers = move(&at, view->headers);
-    e->name = move(&at, view->name);
+    e->output = move(&at, view->name);
     e->m = (struct st_message){.value = view->body,
                                .key = move(&at, view->key),
                                .topic = move(&at, view->topic),
@@ -101,12 +88,18 @@ static const char *read_message(struct emitted *e, const struct st_wire_view *vi
     return read_headers(e, headers);
 }
 
+void st_emitted_drop(struct st_emitted *e)
+{
+    free(e->copy);
+    e->copy = NULL;
+}
+
 static void emit(struct st_process_worker *pw, const struct st_wire_view *view, struct st_event *ev)
 {
     struct st_buf value = {0};
     struct st_output *o;
-    struct emitted e;
-    const char *why = read_message(&e, view);
+    struct st_emitted e;
+    const char *why = st_emitted_read(&e, view);
 
     if (view->has_ref && st_channel_borrow_body(pw->channel, &view->ref, &value) != ST_OK &&
         why == NULL)
@@ -116,15 +109,15 @@ static void emit(struct st_process_worker *pw, const struct st_wire_view *view, 
     } else {
         if (view->has_ref)
             e.m.value = st_buf_slice(&value);
-        o = st_output_find(pw->w->pool->processor, e.name);
+        o = st_output_find(pw->w->pool->processor, e.output);
         if (o != NULL)
             st_output_publish(o, ev, &e.m);
         else
             st_output_fail(ev, ST_ERR_NOTFOUND, "spec.stator.outputs has no \"%.*s\"",
-                           e.name.len < 64 ? (int)e.name.len : 64, e.name.ptr);
+                           e.output.len < 64 ? (int)e.output.len : 64, e.output.ptr);
     }
     st_buf_drop(&value); /* sends ACK, where it was borrowed */
-    free(e.copy);
+    st_emitted_drop(&e);
 }
 
 void st_answer_emit(struct st_process_worker *pw, const struct st_wire_view *view)

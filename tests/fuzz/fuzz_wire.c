@@ -9,6 +9,7 @@
 #include "processor/net/http_msg.h"
 #include "processor/net/net.h"
 #include "runtimes/process/channel_int.h"
+#include "runtimes/process/emit.h"
 #include "runtimes/process/record.h"
 #include "tests/support/wire_worker.h"
 
@@ -102,6 +103,23 @@ static void read_result(struct st_channel *ch, const struct st_wire_view *view)
     st_arena_release(&ev.arena);
 }
 
+static void read_emit(const struct st_wire_view *view)
+{
+    struct st_emitted e;
+
+    if (st_emitted_read(&e, view) == NULL) {
+        ST_ASSERT(e.m.header_count <= ST_MESSAGE_HEADERS && e.m.key.len <= ST_MESSAGE_KEY_BYTES);
+        touch(e.output);
+        touch(e.m.key);
+        touch(e.m.topic);
+        for (size_t i = 0; i < e.m.header_count; i++) {
+            touch((struct st_slice){e.m.headers[i].name, e.m.headers[i].name_len});
+            touch((struct st_slice){e.m.headers[i].value, e.m.headers[i].value_len});
+        }
+    }
+    st_emitted_drop(&e);
+}
+
 static void on_record(struct st_channel *ch, const struct st_wire_view *view)
 {
     ST_ASSERT(!run.broken && ++run.records <= MAX_RECORDS);
@@ -109,6 +127,7 @@ static void on_record(struct st_channel *ch, const struct st_wire_view *view)
     check(view->headers);
     check(view->content_type);
     check(view->key);
+    check(view->topic);
     check(view->name);
     check(view->text);
     if (view->has_ref)
@@ -116,6 +135,8 @@ static void on_record(struct st_channel *ch, const struct st_wire_view *view)
                   view->ref.length <= POOL - view->ref.offset);
     if ((run.mode & (SCRIBBLE | SOCKET)) == SCRIBBLE && view->seq % 2 == 1)
         memset(run.ch->up.base, (int)(view->seq >> 8 & 0xff), RING);
+    if (view->kind == ST_WIRE_EMIT)
+        read_emit(view);
     if (view->kind == ST_WIRE_RESULT || (view->flags & ST_WIRE_HEAD) != 0)
         read_result(ch, view);
     else if (view->has_ref)
