@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "processor/core/metrics.h"
@@ -118,6 +119,13 @@ void net_rig_run(struct net_rig *rig)
     } while (rig->reads + rig->writes + rig->closes != before);
 }
 
+void net_rig_nap(void)
+{
+    struct timespec ts = {0, 200000};
+
+    nanosleep(&ts, NULL);
+}
+
 void net_rig_advance(struct net_rig *rig, uint64_t ms)
 {
     rig->loop.clock_valid = true;
@@ -152,10 +160,13 @@ int net_client_pair_tcp(struct net_client *client)
     struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), fd, one = 1;
     socklen_t n = sizeof addr;
+    int room = 128 << 10;
 
     client_init(client);
     client->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     ST_ASSERT(listener >= 0 && client->fd >= 0);
+    /* Else the kernel makes room as it sees fit, on some machines for more than a test sends. */
+    ST_ASSERT(setsockopt(client->fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof room) == 0);
     ST_ASSERT(bind(listener, (struct sockaddr *)&addr, sizeof addr) == 0);
     ST_ASSERT(listen(listener, 1) == 0);
     ST_ASSERT(getsockname(listener, (struct sockaddr *)&addr, &n) == 0);

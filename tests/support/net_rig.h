@@ -3,6 +3,7 @@
 #ifndef TESTS_SUPPORT_NET_RIG_H
 #define TESTS_SUPPORT_NET_RIG_H
 
+#include "processor/core/clock.h"
 #include "processor/core/loop.h"
 #include "processor/net/conn.h"
 #include "processor/net/net.h"
@@ -38,6 +39,24 @@ void net_rig_pass(struct net_rig *rig);
 
 /* Passes until one goes by without a call of net_rig_ops. */
 void net_rig_run(struct net_rig *rig);
+
+/* As net_rig_run, again until the condition holds: whatever crosses TCP arrives when the kernel
+ * gets to it, on a busy machine later than the call that sent it. Asserts that it comes within 30
+ * s. */
+#define NET_RIG_UNTIL(rig, condition)                      \
+    do {                                                   \
+        uint64_t rig_end_ = st_clock_mono() + 30 * ST_SEC; \
+                                                           \
+        net_rig_run(rig);                                  \
+        while (!(condition)) {                             \
+            ST_ASSERT(st_clock_mono() < rig_end_);         \
+            net_rig_nap();                                 \
+            net_rig_run(rig);                              \
+        }                                                  \
+    } while (0)
+
+/* Lets others run for a moment. */
+void net_rig_nap(void);
 
 /* The clock goes on, timers run, then net_rig_run. */
 void net_rig_advance(struct net_rig *rig, uint64_t ms);

@@ -143,10 +143,9 @@ static void test_client_resets(void **state)
     (void)state;
     connect_tcp();
     h1_send_text(&rig, GET("/0") GET("/1"));
+    NET_RIG_UNTIL(&rig.net, rig.count == 2);
     net_client_close(&rig.client, true);
-    for (int i = 0; i < 100 && rig.gone < 2; i++)
-        net_rig_pass(&rig.net);
-    assert_int_equal(rig.gone, 2);
+    NET_RIG_UNTIL(&rig.net, rig.gone == 2);
     assert_int_equal(rig.closed, 1);
 }
 
@@ -163,8 +162,7 @@ static void test_end_of_1_0(void **state)
 
         connect_tcp();
         h1_send_text(&rig, "GET / HTTP/1.0\r\n\r\n");
-        for (int i = 0; i < 100 && rig.count == first; i++)
-            net_rig_pass(&rig.net);
+        NET_RIG_UNTIL(&rig.net, rig.count > first);
         h1_stream_head(&rig, first, &r);
         for (unsigned i = 0; i < writes; i++)
             h1_stream_write(&rig, first, big, sizeof big);
@@ -177,8 +175,8 @@ static void test_end_of_1_0(void **state)
         for (int i = 0; i < 3 && end == STUCK; i++) /* it reads nothing */
             net_rig_advance(&rig.net, 30000);
         assert_int_equal(rig.server.conns.open, 0);
-        for (int i = 0; i < 1000 && !rig.client.eof && rig.client.error == 0; i++)
-            net_client_read(&rig.client, SIZE_MAX);
+        NET_RIG_UNTIL(&rig.net, (net_client_read(&rig.client, SIZE_MAX),
+                                 rig.client.eof || rig.client.error != 0));
         assert_true(rig.client.eof == (end == WHOLE));
         assert_int_equal(rig.client.error, end == WHOLE ? 0 : ECONNRESET);
     }
@@ -193,12 +191,11 @@ static void test_client_resets_after_close(void **state)
     connect_tcp();
     h1_send_text(&rig, "GET /0 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     net_client_write(&rig.client, junk, sizeof junk);
+    NET_RIG_UNTIL(&rig.net, rig.count == 1);
     for (int i = 0; i < 100; i++)
         net_rig_pass(&rig.net);
     net_client_close(&rig.client, true);
-    for (int i = 0; i < 100 && rig.gone < 1; i++)
-        net_rig_pass(&rig.net);
-    assert_int_equal(rig.gone, 1);
+    NET_RIG_UNTIL(&rig.net, rig.gone == 1);
 }
 
 /* A client that goes on sending behind its last request still gets the reply, not a reset. */
@@ -209,16 +206,10 @@ static void test_much_behind_close(void **state)
 
     (void)state;
     h1_send_text(&rig, "GET /0 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    for (int i = 0; i < 100; i++) {
-        net_client_write(&rig.client, junk, sizeof junk);
-        net_rig_pass(&rig.net);
-    }
-    assert_false(h->conn.reading); /* bounded */
+    NET_RIG_UNTIL(&rig.net, (net_client_write(&rig.client, junk, sizeof junk),
+                             !h->conn.reading && rig.count == 1)); /* bounded */
     h1_ok(&rig, 0, "ok");
-    for (int i = 0; i < 100; i++) {
-        net_rig_pass(&rig.net);
-        h1_receive(&rig);
-    }
+    NET_RIG_UNTIL(&rig.net, (h1_receive(&rig), rig.client.eof || rig.client.error != 0));
     assert_string_equal(h1_replies(&rig, NULL), OK_CLOSE);
     assert_true(rig.client.eof);
     assert_int_equal(rig.client.error, 0);
