@@ -65,6 +65,14 @@ function(st_add_executable)
                                            PkgConfig::DEPS st_flags)
   endif()
 
+  if(ST_SANITIZE STREQUAL "tsan")
+    # In each program, exported to the libraries that it loads.
+    target_sources(st_all INTERFACE "${PROJECT_SOURCE_DIR}/tests/support/tsan/c11_threads.c")
+    target_link_options(
+      st_all INTERFACE LINKER:--export-dynamic-symbol=thrd_* LINKER:--export-dynamic-symbol=mtx_*
+      LINKER:--export-dynamic-symbol=cnd_*)
+  endif()
+
   file(GLOB main CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/processor/main.c")
   if(NOT main OR ST_FUZZ)
     return()
