@@ -3,13 +3,17 @@
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 from stator_proc import Stator, python_options  # noqa: E402
+
+if TYPE_CHECKING:
+    from kafka_broker import Broker
+    from kafka_client import Client
 
 
 @pytest.fixture(name="start")
@@ -67,3 +71,21 @@ def shared_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callabl
     finally:
         for s in servers.values():
             s.kill()
+
+
+@pytest.fixture(name="broker", scope="session")
+def broker_fixture(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Broker]":
+    """One Kafka for all tests of this pytest run that leave it as it was: those that stop it, kill
+    it or pause it make a kafka_broker.Broker of their own."""
+    from kafka_broker import Broker
+
+    with Broker(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
+
+
+@pytest.fixture(name="kafka", scope="session")
+def kafka_fixture(broker: "Broker") -> "Client":
+    """A client of that Kafka, for topics, messages and offsets."""
+    from kafka_client import Client
+
+    return Client(broker.address())

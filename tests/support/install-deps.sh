@@ -11,7 +11,7 @@ build=(
 )
 test=(
     python3-venv clang clang-format clang-tidy llvm libclang-rt-14-dev gcovr shellcheck valgrind
-    procps util-linux python3-sklearn
+    procps util-linux openssl openjdk-17-jre-headless maven python3-sklearn
 )
 
 want=()

@@ -79,6 +79,12 @@ fi
 rm -rf "$reports"
 mkdir -p "$reports"
 "$support/install-deps.sh" build test || exit 1
+# Beside the first build; a test that needs a Kafka waits for it, and says what went wrong.
+case " ${stages[*]} " in
+    *" release "* | *" debug "* | *" asan "* | *" tsan "* | *" coverage "*)
+        "$support/kafka.sh" >"$reports/kafka.log" 2>&1 &
+        ;;
+esac
 failed=0
 for name in "${stages[@]}"; do
     echo "==> $name"
