@@ -458,3 +458,42 @@ def test_status(start, sink):
     assert shown["kind"] == "http"
     assert shown["headers"] == {"Authorization": "[redacted]"}
     assert shown["emits"] == {"success": 0, "failure": 0}
+
+
+# Kafka, as far as it needs no broker
+
+AWAY = {"kind": "kafka", "brokers": ["127.0.0.1:1"], "topic": "t"}
+
+
+def test_kafka_away(native):
+    """Without a broker the processor starts and serves; events that emit fail in time."""
+    s = native({"outputs": {"away": AWAY | {"deliveryTimeout": "500ms"}}})
+    answer = s.request("GET", "/?away,k,v")
+    assert answer.status == 500
+    assert answer.body.startswith(b"emit to away failed: Local: Message timed out")
+    assert s.request("GET", "/").status == 200
+    s.wait_log("Connect to ipv4#127.0.0.1:1 failed")
+    s.wait_metric(1, EMITS, output="away", result="failure")
+
+
+def test_kafka_bounds(start):
+    """What is under way is bounded; the end does not wait for it for ever."""
+    away = AWAY | {"deliveryTimeout": "1h", "maxMessages": 2}
+    s = start("emit", own={"loops": 1, "outputs": {"away": away}},
+              trigger={"workerTerminationTimeout": "500ms"})
+    with s.connect() as a, s.connect() as b:
+        for n, c in enumerate((a, b)):
+            c.send(build_request("GET", "/?away,k,v"))
+            s.wait_metric(n + 1, "stator_events_in_flight")
+        answer = s.request("GET", "/?away,k,v")  # its loop has seen the others before
+        assert (answer.status, answer.body) == (200, b"-4 ")
+        s.stop()
+
+
+def test_kafka_refuses(start):
+    """What is wrong with the message itself is told at once."""
+    s = start("emit", own={"outputs": {"none": {"kind": "kafka", "brokers": ["127.0.0.1:1"]},
+                                       "small": AWAY | {"maxMessageBytes": 1000}}})
+    answer = s.request("POST", "/?none,k,v&small,k,body", body=b"x" * 2000)
+    assert (answer.status, answer.body) == (200, b"-3 -4 ")
+    s.wait_log("neither the message nor the output's configuration has a topic")

@@ -464,6 +464,8 @@ static int configure(rd_kafka_conf_t *conf, const struct kafka_output_options *o
                                   (long long)o->max_messages)) != ST_OK ||
         (code = st_kafka_conf_set(conf, err, "queue.buffering.max.kbytes", "%llu",
                                   (unsigned long long)(o->max_bytes / 1024))) != ST_OK ||
+        /* A broker that is back is used soon. */
+        (code = st_kafka_conf_set(conf, err, "reconnect.backoff.max.ms", "1000")) != ST_OK ||
         (code = st_kafka_conf_set(conf, err, "message.max.bytes", "%llu",
                                   (unsigned long long)o->max_message_bytes)) != ST_OK)
         return code;
