@@ -4,6 +4,7 @@ Where a fork is not possible workers start one by one, after one warning."""
 
 import json
 import os
+import pwd
 import signal
 import stat
 from pathlib import Path
@@ -127,6 +128,25 @@ def test_cpus(python):
     answers = {a["pid"]: a for a in ask_all(s, 2)}
     for worker in s.status()["pools"][0]["workers"]:
         assert ",".join(map(str, answers[worker["pid"]]["cpus"])) == slots[worker["slot"]]
+
+
+@NATIVE
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root")
+def test_user_of_forked_workers(python, tmp_path):
+    """They are supervised, and end with the processor, all the same."""
+    nobody = pwd.getpwnam("nobody")
+    for folder in [tmp_path, *tmp_path.parents]:
+        if folder.stat().st_uid == 0 and str(folder).startswith("/tmp/"):
+            os.chmod(folder, 0o755)
+    s = python(WHO, workers=2, own={"prefork": True,
+                                    "workerUser": f"{nobody.pw_uid}:{nobody.pw_gid}"})
+    all_of = [template(s), *pids(s)]
+    for pid in all_of:
+        assert Path(f"/proc/{pid}").stat().st_uid == nobody.pw_uid
+    assert s.wait_log("Memory of a forked worker")["workers"] == 2
+    os.kill(s.pid, signal.SIGKILL)
+    s.popen.wait()
+    wait_until(lambda: not any(map(is_alive, all_of)))
 
 
 # Restarts
