@@ -17,7 +17,7 @@
 enum { IDLE_EMITS = 1024, TEXT_MAX = 512 };
 
 /* Bytes of one output that may travel between loops. */
-#define MAX_COPIED (64 * 1024 * 1024)
+#define MAX_COPIED ((uint64_t)64 << 20)
 
 /* A message of an event that its output has. */
 struct emit {
@@ -261,7 +261,7 @@ static struct st_slice move(char **at, struct st_slice s)
 {
     struct st_slice out = {s.ptr != NULL ? *at : NULL, s.len};
 
-    if (s.len != 0)
+    if (s.ptr != NULL && s.len != 0)
         memcpy(*at, s.ptr, s.len);
     *at += s.len;
     return out;

@@ -20,7 +20,7 @@ static struct st_slice move(char **at, struct st_slice s)
 {
     struct st_slice out = {s.ptr != NULL ? *at : NULL, s.len};
 
-    if (s.len != 0)
+    if (s.ptr != NULL && s.len != 0)
         memcpy(*at, s.ptr, s.len);
     *at += s.len;
     return out;
@@ -32,7 +32,7 @@ static const char *read_headers(struct st_emitted *e, struct st_slice bytes)
     size_t left, count;
     const char *at;
 
-    if (bytes.len == 0)
+    if (bytes.ptr == NULL || bytes.len == 0)
         return NULL;
     if (bytes.len < sizeof *head)
         return "its headers are cut off";

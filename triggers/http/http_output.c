@@ -155,11 +155,11 @@ struct http_sender {
     struct http_output *ho;
     struct st_loop *loop;
     struct st_fetcher *fetcher; /* NULL: not open, or closed */
-    LIST_HEAD(, http_request) requests;
+    TAILQ_HEAD(, http_request) requests;
 };
 
 struct http_request {
-    LIST_ENTRY(http_request) link;
+    TAILQ_ENTRY(http_request) link;
     struct http_sender *sender;
     struct st_send *send;
     size_t bytes;
@@ -198,7 +198,7 @@ static struct http_request *request_new(struct http_sender *sender, size_t bytes
     }
     r->sender = sender;
     r->bytes = bytes;
-    LIST_INSERT_HEAD(&sender->requests, r, link);
+    TAILQ_INSERT_TAIL(&sender->requests, r, link);
     return r;
 }
 
@@ -208,7 +208,7 @@ static void request_free(struct http_request *r)
 
     atomic_fetch_sub_explicit(&ho->requests, 1, memory_order_relaxed);
     atomic_fetch_sub_explicit(&ho->bytes, r->bytes, memory_order_relaxed);
-    LIST_REMOVE(r, link);
+    TAILQ_REMOVE(&r->sender->requests, r, link);
     free(r);
 }
 
@@ -326,7 +326,7 @@ static int init(struct st_output *base, struct st_error *err)
     ho->senders = st_calloc(base->processor->loop_count, sizeof ho->senders[0]);
     for (unsigned i = 0; i < base->processor->loop_count; i++) {
         ho->senders[i].ho = ho;
-        LIST_INIT(&ho->senders[i].requests);
+        TAILQ_INIT(&ho->senders[i].requests);
     }
     return check(base->options, &member, err);
 }
@@ -341,12 +341,14 @@ static int http_open(struct st_output *base, struct st_loop *loop, struct st_err
 
 static void sender_close(struct http_sender *sender)
 {
-    struct http_request *r;
+    struct http_request *next;
 
     st_fetcher_close(sender->fetcher);
     sender->fetcher = NULL;
-    while ((r = LIST_FIRST(&sender->requests)) != NULL)
+    for (struct http_request *r = TAILQ_FIRST(&sender->requests); r != NULL; r = next) {
+        next = TAILQ_NEXT(r, link);
         request_free(r);
+    }
 }
 
 static void http_close(struct st_output *base, struct st_loop *loop)
