@@ -1,0 +1,52 @@
+"""The kafka output against a real Kafka."""
+
+import pytest
+from http_raw import build_request
+from kafka_broker import Broker
+from kafka_client import Client
+from stator_proc import patience
+
+WAYS = [("emit", {}), ("emit_blocking", {}), ("emit", {"isolation": "process"})]
+
+
+@pytest.mark.parametrize("handler, more", WAYS, ids=["inline", "thread", "process"])
+def test_delivered(start, broker, kafka, handler, more):
+    """What a reply of 200 stands for lies in the topic: keys, values, headers, tombstones, order."""
+    topic = kafka.create_topic(3)
+    s = start(handler, own={"outputs": {"out": {
+        "kind": "kafka", "brokers": [broker.address()], "topic": topic,
+        "deliveryTimeout": f"{patience(30):g}s"}}} | more)
+    for n in range(20):
+        answer = s.request("GET", f"/?out,k{n % 3},{n}&out,-,none&out,k,-&out,,empty")
+        assert (answer.status, answer.body) == (200, b"0 0 0 0 ")
+    found = kafka.read(topic)
+    assert len(found) == 80
+    for key in (b"k0", b"k1", b"k2"):
+        values = [int(m.value()) for m in found if m.key() == key]
+        assert values == list(range(int(key[1:]), 20, 3))
+    assert sum(m.key() is None and m.value() == b"none" for m in found) == 20
+    assert sum(m.key() == b"k" and m.value() is None for m in found) == 20
+    assert sum(m.key() == b"" and m.value() == b"empty" for m in found) == 20
+    assert all(m.headers() == [("from", b"handler")] for m in found)
+
+
+def test_broker_away_and_back(start, tmp_path):
+    """The reply waits for the delivery; without it the event fails; then it works again."""
+    with Broker(tmp_path) as broker:
+        topic = Client(broker.address()).create_topic(1)
+        out = {"kind": "kafka", "brokers": [broker.address()], "topic": topic}
+        s = start("emit", own={"outputs": {
+            "out": out | {"deliveryTimeout": f"{patience(60):g}s"},
+            "short": out | {"deliveryTimeout": "500ms"}}})
+        assert s.request("GET", "/?out,k,before").status == 200
+        with s.connect() as c:
+            with broker.paused():
+                c.send(build_request("GET", "/?out,k,between"))
+                answer = s.request("GET", "/?short,k,lost")
+                assert answer.status == 500
+                assert answer.body.startswith(b"emit to short failed: ")
+                assert c.is_quiet(0.1)
+            assert c.read_response().status == 200
+        assert s.request("GET", "/?out,k,after").status == 200
+        values = [m.value() for m in Client(broker.address()).read(topic)]
+        assert [v for v in values if v != b"lost"] == [b"before", b"between", b"after"]
