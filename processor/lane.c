@@ -8,17 +8,20 @@
 
 #include "processor/core/alloc.h"
 
-/* A key whose order a retry holds up. Its head is the entry that others wait for; followers stand
- * in the order of their turns. Entries of the key that are still in the lane's queue are younger
- * than every follower: they are moved when the queue comes to them. */
+/* A key whose order is held up. Its head is its oldest member, the only one that may be handed out;
+ * followers are the others in the order of their turns, in any state. Where a member's link is: a
+ * follower's in `followers`, that of a head which waits in the lane's `ready`. Entries of the key
+ * that are still in the lane's queue are moved when the queue comes to them. */
 struct st_lane_key {
-    TAILQ_ENTRY(st_lane_key) link;
+    struct st_lane_key *next; /* in its place of the lane's table */
+    struct st_lane *lane;
     struct st_lane_entry *head;
     struct st_lane_entries followers;
+    uint64_t hash;
 };
 
 #define SEED 0x537461746f72ull /* "Stator"; part of what is persisted: never another one */
-enum { HEAP_FIRST = 64 };
+enum { HEAP_FIRST = 64, KEYS_FIRST = 8 };
 
 /* ---- the delayed ones: a binary heap by due time ---- */
 
@@ -107,14 +110,17 @@ struct st_lane_shard *st_lane_shard_new(struct st_lane_group *g)
         TAILQ_INIT(&lane->queue);
         TAILQ_INIT(&lane->ready);
         TAILQ_INIT(&lane->halted);
-        TAILQ_INIT(&lane->keys);
     }
     return s;
 }
 
 void st_lane_shard_free(struct st_lane_shard *s)
 {
-    ST_ASSERT(s == NULL || s->entries == 0);
+    if (s == NULL)
+        return;
+    ST_ASSERT(s->entries == 0);
+    for (uint32_t i = 0; i < s->group->lanes; i++)
+        free(s->lanes[i].keys);
     free(s);
 }
 
@@ -123,14 +129,144 @@ uint64_t st_lane_hash(struct st_slice key)
     return XXH64(key.ptr, key.len, SEED);
 }
 
+/* ---- keys that are held up ---- */
+
+static struct st_lane_key **place_of(const struct st_lane *lane, uint64_t hash)
+{
+    /* The low bits chose the lane. */
+    return &lane->keys[(hash >> 32) & (lane->key_size - 1)];
+}
+
+static struct st_lane_key *find_key(const struct st_lane *lane, uint64_t hash)
+{
+    struct st_lane_key *k;
+
+    if (st_likely(lane->key_count == 0))
+        return NULL;
+    for (k = *place_of(lane, hash); k != NULL && k->hash != hash; k = k->next)
+        continue;
+    return k;
+}
+
+static void link_key(struct st_lane *lane, struct st_lane_key *k)
+{
+    struct st_lane_key **place = place_of(lane, k->hash);
+
+    k->next = *place;
+    *place = k;
+}
+
+static void grow_keys(struct st_lane *lane)
+{
+    struct st_lane_key **old = lane->keys, *k;
+    uint32_t size = lane->key_size;
+
+    lane->key_size = size != 0 ? 2 * size : KEYS_FIRST;
+    lane->keys = st_calloc(lane->key_size, sizeof(void *));
+    for (uint32_t i = 0; i < size; i++) {
+        while ((k = old[i]) != NULL) {
+            old[i] = k->next;
+            link_key(lane, k);
+        }
+    }
+    free(old);
+}
+
+static void free_key(struct st_lane_key *k)
+{
+    struct st_lane_key **at = place_of(k->lane, k->hash);
+
+    while (*at != k)
+        at = &(*at)->next;
+    *at = k->next;
+    k->lane->key_count--;
+    free(k);
+}
+
+static void follow(struct st_lane_key *k, struct st_lane_entry *e)
+{
+    struct st_lane_entry *f = TAILQ_LAST(&k->followers, st_lane_entries);
+
+    e->key = k;
+    /* Nearly always at the end: younger ones come from the queue in order. */
+    while (f != NULL && f->turn > e->turn)
+        f = TAILQ_PREV(f, st_lane_entries, link);
+    if (f != NULL)
+        TAILQ_INSERT_AFTER(&k->followers, f, e, link);
+    else
+        TAILQ_INSERT_HEAD(&k->followers, e, link);
+}
+
+/* Makes e a member of its key. The caller gives it its state, then settles the key. */
+static void join(struct st_lane_entry *e)
+{
+    struct st_lane *lane = e->lane;
+    struct st_lane_key *k;
+
+    if (e->key != NULL)
+        return;
+    k = find_key(lane, e->hash);
+    if (k != NULL) {
+        follow(k, e);
+        return;
+    }
+    if (lane->key_count == lane->key_size)
+        grow_keys(lane);
+    k = st_calloc(1, sizeof *k);
+    *k = (struct st_lane_key){.lane = lane, .head = e, .hash = e->hash};
+    TAILQ_INIT(&k->followers);
+    link_key(lane, k);
+    lane->key_count++;
+    e->key = k;
+}
+
+/* After every change of a key: its oldest member is its head; without members it is freed. */
+static void settle(struct st_lane_key *k)
+{
+    struct st_lane_entry *old = k->head, *first = TAILQ_FIRST(&k->followers);
+
+    if (old != NULL && (first == NULL || old->turn < first->turn))
+        return;
+    if (first == NULL) {
+        free_key(k);
+        return;
+    }
+    TAILQ_REMOVE(&k->followers, first, link);
+    if (old != NULL) {
+        if (old->state == ST_LANE_WAITING)
+            TAILQ_REMOVE(&k->lane->ready, old, link);
+        follow(k, old);
+    }
+    k->head = first;
+    if (first->state == ST_LANE_WAITING)
+        TAILQ_INSERT_TAIL(&k->lane->ready, first, link); /* it counts as waiting already */
+}
+
+/* Its key waits for it no more. */
+static void part(struct st_lane_entry *e)
+{
+    struct st_lane_key *k = e->key;
+
+    if (st_likely(k == NULL))
+        return;
+    e->key = NULL;
+    if (k->head == e)
+        k->head = NULL;
+    else
+        TAILQ_REMOVE(&k->followers, e, link);
+    settle(k);
+}
+
 /* ---- helpers ---- */
 
 static void line_up(struct st_lane *lane)
 {
-    struct st_lane_group *g = lane->shard->group;
+    struct st_lane_group *g;
 
-    if (lane->in_line || (lane->running > 0 && g->ordering != ST_ORDER_NONE) ||
-        (TAILQ_EMPTY(&lane->queue) && TAILQ_EMPTY(&lane->ready)))
+    if (lane->in_line || (TAILQ_EMPTY(&lane->queue) && TAILQ_EMPTY(&lane->ready)))
+        return;
+    g = lane->shard->group;
+    if (lane->running > 0 && g->ordering != ST_ORDER_NONE)
         return;
     lane->in_line = true;
     TAILQ_INSERT_TAIL(&g->line, lane, link);
@@ -142,16 +278,6 @@ static void leave_line(struct st_lane *lane)
         return;
     lane->in_line = false;
     TAILQ_REMOVE(&lane->shard->group->line, lane, link);
-}
-
-static struct st_lane_key *find_key(struct st_lane *lane, uint64_t hash)
-{
-    struct st_lane_key *k;
-
-    TAILQ_FOREACH (k, &lane->keys, link)
-        if (k->head->hash == hash)
-            return k;
-    return NULL;
 }
 
 static void enter(struct st_lane_shard *s, struct st_lane *lane, struct st_lane_entry *e,
@@ -173,14 +299,15 @@ static void start(struct st_lane *lane, struct st_lane_entry *e)
     lane->shard->group->running++;
 }
 
-/* It neither runs nor is held any more. */
+/* It neither runs nor is held any more; the caller gives it its next state. */
 static void end(struct st_lane_entry *e)
 {
     struct st_lane *lane = e->lane;
 
-    ST_ASSERT(e->state == ST_LANE_RUNNING || e->state == ST_LANE_HELD);
-    if (e->state != ST_LANE_RUNNING)
+    if (st_unlikely(e->state != ST_LANE_RUNNING)) {
+        ST_ASSERT(e->state == ST_LANE_HELD);
         return;
+    }
     lane->running--;
     lane->shard->running--;
     lane->shard->group->running--;
@@ -222,53 +349,49 @@ void st_lane_put(struct st_lane_shard *s, struct st_lane_entry *e, struct st_sli
 bool st_lane_try(struct st_lane_shard *s, struct st_lane_entry *e, struct st_slice key)
 {
     struct st_lane_group *g = s->group;
-    uint64_t hash = hash_of(g, key);
-    struct st_lane *lane = &s->lanes[hash % g->lanes];
+    struct st_lane *lane;
+    uint64_t hash;
 
-    if (lane->in_line || (lane->running > 0 && g->ordering != ST_ORDER_NONE) ||
-        !TAILQ_EMPTY(&lane->queue) || !TAILQ_EMPTY(&lane->keys) || !TAILQ_EMPTY(&g->line))
+    if (!TAILQ_EMPTY(&g->line))
+        return false;
+    hash = hash_of(g, key);
+    lane = &s->lanes[hash % g->lanes];
+    /* A lane that has entries and does not run would be in the line. */
+    if ((lane->running > 0 && g->ordering != ST_ORDER_NONE) || find_key(lane, hash) != NULL)
         return false;
     enter(s, lane, e, hash);
     start(lane, e);
     return true;
 }
 
-static void follow(struct st_lane_key *k, struct st_lane_entry *e)
-{
-    struct st_lane_entry *f;
-
-    e->key = k;
-    /* Nearly always at the end: younger ones come from the queue in order. */
-    TAILQ_FOREACH_REVERSE(f, &k->followers, st_lane_entries, link)
-    if (f->turn < e->turn)
-        break;
-    if (f != NULL)
-        TAILQ_INSERT_AFTER(&k->followers, f, e, link);
-    else
-        TAILQ_INSERT_HEAD(&k->followers, e, link);
-}
-
-/* The lane's next entry, whose order nothing holds up. */
+/* The lane's next entry whose order nothing holds up; it stays where it is. Ready ones and the
+ * queue take turns: retries that are always due at once must not keep the others waiting. */
 static struct st_lane_entry *next_of(struct st_lane *lane)
 {
-    struct st_lane_entry *e = TAILQ_FIRST(&lane->ready);
+    struct st_lane_entry *ready = TAILQ_FIRST(&lane->ready), *e;
     struct st_lane_key *k;
 
-    if (e != NULL) {
-        TAILQ_REMOVE(&lane->ready, e, link);
-        lane->shard->group->waiting--;
-        return e;
-    }
+    if (ready != NULL && !lane->queue_next)
+        return ready;
     while ((e = TAILQ_FIRST(&lane->queue)) != NULL) {
-        TAILQ_REMOVE(&lane->queue, e, link);
-        k = st_likely(TAILQ_EMPTY(&lane->keys)) ? NULL : find_key(lane, e->hash);
-        if (k == NULL) {
-            lane->shard->group->waiting--;
+        k = find_key(lane, e->hash);
+        if (st_likely(k == NULL))
             return e;
-        }
+        TAILQ_REMOVE(&lane->queue, e, link);
         follow(k, e);
     }
-    return NULL;
+    return ready;
+}
+
+/* Hands out what next_of() gave. */
+static void hand_out(struct st_lane *lane, struct st_lane_entry *e)
+{
+    bool is_ready = e == TAILQ_FIRST(&lane->ready);
+
+    TAILQ_REMOVE(is_ready ? &lane->ready : &lane->queue, e, link);
+    lane->queue_next = is_ready;
+    lane->shard->group->waiting--;
+    start(lane, e);
 }
 
 unsigned st_lane_take_run(struct st_lane_group *g, struct st_lane_entry **out, unsigned most,
@@ -282,8 +405,9 @@ unsigned st_lane_take_run(struct st_lane_group *g, struct st_lane_entry **out, u
         struct st_lane_entry *e;
 
         leave_line(lane);
-        while (n < most && (n == 0 || bytes < max_bytes) && (e = next_of(lane)) != NULL) {
-            start(lane, e);
+        while (n < most && (e = next_of(lane)) != NULL &&
+               (n == 0 || bytes + e->bytes <= max_bytes)) {
+            hand_out(lane, e);
             bytes += e->bytes;
             out[n++] = e;
         }
@@ -301,91 +425,53 @@ struct st_lane_entry *st_lane_take(struct st_lane_group *g)
 
 /* ---- ends ---- */
 
-/* The head of a key is over: the next of the key becomes it, or the key is free. */
-static void release_key(struct st_lane_key *k)
-{
-    struct st_lane *lane = k->head->lane;
-    struct st_lane_entry *next = TAILQ_FIRST(&k->followers);
-
-    k->head->key = NULL;
-    if (next == NULL) {
-        TAILQ_REMOVE(&lane->keys, k, link);
-        free(k);
-        return;
-    }
-    TAILQ_REMOVE(&k->followers, next, link);
-    k->head = next;
-    TAILQ_INSERT_TAIL(&lane->ready, next, link); /* it counts as waiting already */
-}
-
 void st_lane_done(struct st_lane_entry *e)
 {
     end(e);
     leave(e);
-    if (st_unlikely(e->key != NULL))
-        release_key(e->key);
+    part(e);
     line_up(e->lane);
-}
-
-/* Makes e the entry that its key waits for; false: an older one of the key is that already, and e
- * follows it. */
-static bool hold_key(struct st_lane_entry *e)
-{
-    struct st_lane *lane = e->lane;
-    struct st_lane_group *g = lane->shard->group;
-    struct st_lane_key *k = e->key;
-    struct st_lane_entry *old;
-
-    if (k != NULL || g->relaxed)
-        return true;
-    k = find_key(lane, e->hash);
-    if (k == NULL) {
-        k = st_calloc(1, sizeof *k);
-        TAILQ_INIT(&k->followers);
-        TAILQ_INSERT_TAIL(&lane->keys, k, link);
-    } else if (k->head->state != ST_LANE_DELAYED || k->head->turn < e->turn) {
-        e->state = ST_LANE_WAITING;
-        g->waiting++;
-        follow(k, e);
-        return false;
-    } else { /* of one run, the younger one came back first */
-        old = k->head;
-        undelay(g, old);
-        old->state = ST_LANE_WAITING;
-        g->waiting++;
-        follow(k, old);
-    }
-    k->head = e;
-    e->key = k;
-    return true;
 }
 
 void st_lane_retry(struct st_lane_entry *e, uint64_t due_ns)
 {
+    struct st_lane_group *g = e->lane->shard->group;
+
     end(e);
-    if (hold_key(e))
-        delay(e->lane->shard->group, e, due_ns);
+    if (!g->relaxed)
+        join(e);
+    delay(g, e, due_ns);
+    if (e->key != NULL)
+        settle(e->key);
     line_up(e->lane);
 }
 
 void st_lane_halt(struct st_lane_entry *e)
 {
+    struct st_lane *lane = e->lane;
+
     end(e);
-    if (hold_key(e)) {
-        e->state = ST_LANE_HALTED;
-        TAILQ_INSERT_TAIL(&e->lane->halted, e, link);
+    e->state = ST_LANE_HALTED;
+    if (lane->shard->group->relaxed) {
+        TAILQ_INSERT_TAIL(&lane->halted, e, link);
+    } else {
+        join(e);
+        settle(e->key);
     }
-    line_up(e->lane);
+    line_up(lane);
 }
 
-void st_lane_detach(struct st_lane_entry *e, bool hold)
+void st_lane_detach(struct st_lane_entry *e, bool hold_key)
 {
     ST_ASSERT(e->state == ST_LANE_RUNNING);
     end(e);
-    if (!hold && e->key != NULL)
-        release_key(e->key);
-    if (!hold || hold_key(e))
-        e->state = ST_LANE_HELD;
+    e->state = ST_LANE_HELD;
+    if (!hold_key) {
+        part(e);
+    } else if (!e->lane->shard->group->relaxed) {
+        join(e);
+        settle(e->key);
+    }
     line_up(e->lane);
 }
 
@@ -395,8 +481,13 @@ uint64_t st_lane_due(struct st_lane_group *g, uint64_t now_ns)
         struct st_lane_entry *e = g->heap[0];
 
         undelay(g, e);
-        wait_in(&e->lane->ready, e);
-        line_up(e->lane);
+        if (e->key == NULL || e->key->head == e) {
+            wait_in(&e->lane->ready, e);
+            line_up(e->lane);
+        } else { /* it stays behind an older one */
+            e->state = ST_LANE_WAITING;
+            g->waiting++;
+        }
     }
     return g->heap_count > 0 ? g->heap[0]->due_ns : UINT64_MAX;
 }
@@ -408,11 +499,17 @@ struct drop {
     void *arg;
 };
 
+/* It is in no list any more. */
 static void drop_one(const struct drop *d, struct st_lane_entry *e)
 {
+    struct st_lane_group *g = e->lane->shard->group;
+
     if (e->state == ST_LANE_WAITING)
-        e->lane->shard->group->waiting--;
+        g->waiting--;
+    else if (e->state == ST_LANE_DELAYED)
+        undelay(g, e);
     leave(e);
+    e->key = NULL;
     d->fn(d->arg, e);
 }
 
@@ -431,18 +528,36 @@ static bool stays(const struct st_lane_entry *e)
     return e->state == ST_LANE_RUNNING || e->state == ST_LANE_HELD;
 }
 
+static void drop_key(const struct drop *d, struct st_lane_key *k)
+{
+    struct st_lane_entry *head = k->head, *e, *next;
+
+    for (e = TAILQ_FIRST(&k->followers); e != NULL; e = next) {
+        next = TAILQ_NEXT(e, link);
+        if (stays(e))
+            continue;
+        TAILQ_REMOVE(&k->followers, e, link);
+        drop_one(d, e);
+    }
+    if (!stays(head)) {
+        if (head->state == ST_LANE_WAITING)
+            TAILQ_REMOVE(&k->lane->ready, head, link);
+        k->head = NULL;
+        drop_one(d, head);
+    }
+    settle(k);
+}
+
 static void drop_lane(const struct drop *d, struct st_lane *lane)
 {
     struct st_lane_key *k, *next;
 
     leave_line(lane);
-    for (k = TAILQ_FIRST(&lane->keys); k != NULL; k = next) {
-        next = TAILQ_NEXT(k, link);
-        drop_list(d, &k->followers);
-        if (stays(k->head))
-            continue;
-        TAILQ_REMOVE(&lane->keys, k, link);
-        free(k);
+    for (uint32_t i = 0; i < lane->key_size; i++) {
+        for (k = lane->keys[i]; k != NULL; k = next) {
+            next = k->next;
+            drop_key(d, k);
+        }
     }
     drop_list(d, &lane->ready);
     drop_list(d, &lane->queue);
@@ -457,13 +572,9 @@ void st_lane_shard_drop(struct st_lane_shard *s, void (*fn)(void *arg, struct st
 
     for (uint32_t i = 0; i < g->lanes; i++)
         drop_lane(&d, &s->lanes[i]);
-    for (uint32_t i = g->heap_count; i > 0; i--) {
-        struct st_lane_entry *e = g->heap[i - 1];
-
-        if (i <= g->heap_count && e->lane->shard == s) {
-            undelay(g, e);
-            drop_one(&d, e);
-            i = g->heap_count + 1; /* the heap has moved */
-        }
-    }
+    /* Delayed ones without a key. From the end: what a removal puts in another's place comes from
+     * behind, and was looked at, or is looked at now. */
+    for (uint32_t i = g->heap_count; i-- > 0;)
+        while (i < g->heap_count && g->heap[i]->lane->shard == s)
+            drop_one(&d, g->heap[i]);
 }

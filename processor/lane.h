@@ -25,7 +25,7 @@ enum st_ordering { ST_ORDER_KEY, ST_ORDER_PARTITION, ST_ORDER_NONE };
 
 enum st_lane_state {
     ST_LANE_OUT,     /* not in a lane: new, or done */
-    ST_LANE_WAITING, /* in its lane's queue, or behind its key's retry */
+    ST_LANE_WAITING, /* in its lane's queue, or behind an older one of its key */
     ST_LANE_RUNNING, /* handed out */
     ST_LANE_DELAYED, /* to be handed out again when it is due */
     ST_LANE_HELD,    /* its handler is done with it, its outcome is still open */
@@ -47,18 +47,18 @@ struct st_lane_entry {
 
 TAILQ_HEAD(st_lane_entries, st_lane_entry);
 TAILQ_HEAD(st_lane_list, st_lane);
-TAILQ_HEAD(st_lane_keys, st_lane_key);
 
 struct st_lane {
     struct st_lane_shard *shard;
     TAILQ_ENTRY(st_lane) link; /* in the group's line, while in_line */
     struct st_lane_entries queue;
-    struct st_lane_entries
-        ready; /* before the queue: retries that are due, and what they held up */
-    struct st_lane_entries halted;
-    struct st_lane_keys keys; /* those held up by a retry */
-    uint32_t running;         /* handed out and not back */
+    struct st_lane_entries ready;  /* retries that are due, and what they held up */
+    struct st_lane_entries halted; /* relaxed only: else they hold their keys */
+    struct st_lane_key **keys;     /* those held up, a table by hash; NULL before the first */
+    uint32_t key_count, key_size;
+    uint32_t running; /* handed out and not back */
     bool in_line;
+    bool queue_next; /* the queue's turn, when ready has something too */
 };
 
 struct st_lane_group {
@@ -97,15 +97,16 @@ uint64_t st_lane_hash(struct st_slice key);
 /* A new entry at the end of its lane; key.ptr NULL: it has none. */
 void st_lane_put(struct st_lane_shard *s, struct st_lane_entry *e, struct st_slice key);
 
-/* As st_lane_put and at once st_lane_take, when that would hand out this entry because nothing is
- * before it: true, it runs. False: nothing was done. */
+/* As st_lane_put and at once st_lane_take, when that would hand out this entry because no lane of
+ * the group has anything to hand out: true, it runs. False: nothing was done. */
 bool st_lane_try(struct st_lane_shard *s, struct st_lane_entry *e, struct st_slice key);
 
 /* The next entry that may run, which then runs; NULL: none. Lanes take turns. */
 struct st_lane_entry *st_lane_take(struct st_lane_group *g);
 
-/* A run of one lane: its next entries in order, together one unit, at most `most` and, beyond the
- * first, at most max_bytes. Returns how many. The lane hands out nothing until all are back. */
+/* A run of one lane: its next entries in order, together one unit: at most `most`, and of at most
+ * max_bytes together unless the first alone has more. Returns how many. The lane hands out nothing
+ * until all are back. */
 unsigned st_lane_take_run(struct st_lane_group *g, struct st_lane_entry **out, unsigned most,
                           uint64_t max_bytes);
 
@@ -115,8 +116,8 @@ void st_lane_done(struct st_lane_entry *e);
 /* A running or held entry is to run again at due_ns (any clock; see st_lane_due). */
 void st_lane_retry(struct st_lane_entry *e, uint64_t due_ns);
 
-/* A running or held entry stays where it is for ever, and with strict retries its key with it: its
- * retries are used up. */
+/* A running or held entry stays where it is until the shard is dropped, and with strict retries
+ * all later ones of its key with it: its retries are used up. */
 void st_lane_halt(struct st_lane_entry *e);
 
 /* A running entry frees its lane, but still counts in entries and bytes: its handler has come back
@@ -128,7 +129,7 @@ void st_lane_detach(struct st_lane_entry *e, bool hold_key);
 uint64_t st_lane_due(struct st_lane_group *g, uint64_t now_ns);
 
 /* The shard is lost: every entry that neither runs nor is held leaves, OUT, and fn gets it, which
- * may free it. The others stay until they are done. */
+ * may free it but calls nothing of this file. The others stay until they are done. */
 void st_lane_shard_drop(struct st_lane_shard *s, void (*fn)(void *arg, struct st_lane_entry *e),
                         void *arg);
 

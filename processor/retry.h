@@ -40,8 +40,9 @@ struct st_decision {
  * Without a policy: OK, ERROR and REJECT are acknowledged as Nuclio does (ERROR and REJECT as
  * ACK_FAILED); RETRY, TIMEOUT and CRASH are tried again for ever, with at most cap between
  * attempts: the handler asked for it, or never had its say. With one: ERROR, RETRY, TIMEOUT and
- * CRASH are tried again until max_attempts are made, then on_exhausted decides; REJECT goes to the
- * dead letters at once, or, where there are none, as ACK_FAILED. NO_WORKER and NO_MEMORY are AGAIN
+ * CRASH are tried again until max_attempts are made, then on_exhausted decides, where DEAD_LETTER
+ * without dead letters is STOP; REJECT goes to the dead letters at once, or, where there are none,
+ * as ACK_FAILED. NO_WORKER and NO_MEMORY are AGAIN
  * under any policy. CANCELLED is AGAIN too: only a lost shard cancels, and then nobody asks.
  */
 struct st_decision st_retry_decide(const struct st_retry_policy *policy, enum st_outcome outcome,
