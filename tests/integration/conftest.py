@@ -14,6 +14,7 @@ from stator_proc import Stator, python_options  # noqa: E402
 if TYPE_CHECKING:
     from kafka_broker import Broker
     from kafka_client import Client
+    from kafka_function import Function
 
 
 @pytest.fixture(name="start")
@@ -89,3 +90,21 @@ def kafka_fixture(broker: "Broker") -> "Client":
     from kafka_client import Client
 
     return Client(broker.address())
+
+
+@pytest.fixture(name="function")
+def function_fixture(tmp_path: Path, kafka: "Client") -> "Iterator[Callable[..., Function]]":
+    """function(topic, ...) as kafka_function.Function(); its processors end with the test."""
+    from kafka_function import Function
+    made: list[Function] = []
+
+    def make(topic: str, *args: Any, **options: Any) -> Function:
+        made.append(Function(tmp_path, kafka, topic, *args, **options))
+        return made[-1]
+    try:
+        yield make
+        for s in (s for f in made for s in f.started if s.is_running()):
+            s.stop()
+    finally:
+        for s in (s for f in made for s in f.started):
+            s.kill()

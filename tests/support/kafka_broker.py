@@ -133,6 +133,8 @@ class Broker:
             "transaction.state.log.num.partitions": 4,
             "min.insync.replicas": min(copies, 2),
             "group.initial.rebalance.delay.ms": 0,
+            "group.min.session.timeout.ms": 1000,
+            "message.max.bytes": 16 << 20,
             "log.cleaner.enable": "false",
             "num.network.threads": 1,
             "num.io.threads": 2,

@@ -124,6 +124,19 @@ class Client:
                 continue
             return {p.partition: p.offset for p in answer.topic_partitions if p.offset >= 0}
 
+    def lag(self, group: str, topic: str) -> int:
+        """How many messages of the topic the group has not committed."""
+        consumer = Consumer({**self.settings, "group.id": f"lag-{uuid.uuid4()}"})
+        try:
+            done, total = self.committed(group, topic), 0
+            for p in range(self.partitions(topic)):
+                low, high = consumer.get_watermark_offsets(TopicPartition(topic, p),
+                                                           patience(REQUEST_SECONDS))
+                total += high - done.get(p, low)
+            return total
+        finally:
+            consumer.close()
+
     def consumer(self, group: str, **settings: Any) -> Consumer:
         """A consumer of the group that begins at the beginning and commits when told."""
         return Consumer({**self.settings, "group.id": group, "auto.offset.reset": "earliest",

@@ -68,7 +68,7 @@ static void dead_letter_failed(struct kafka_record *r, const char *text)
     struct kafka_trigger *kt = r->partition->kt;
 
     snprintf(r->reason, sizeof r->reason, "%s", text);
-    kafka_say(ST_LOG_ERROR, r,
+    kafka_say(&kt->limits.not_written, r,
               "A dead letter could not be written and is tried again; its key waits",
               "dead letter");
     kafka_trouble(kt, KAFKA_TROUBLE_DEAD_LETTERS, "dead letters can't be written");

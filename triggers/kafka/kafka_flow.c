@@ -159,14 +159,19 @@ void kafka_record_done(struct kafka_record *r)
     kafka_record_unref(r);
 }
 
-void kafka_say(enum st_log_level level, const struct kafka_record *r, const char *text,
+void kafka_say(struct st_log_limit *limit, const struct kafka_record *r, const char *text,
                const char *outcome)
 {
-    ST_LOG_LIMITED(
-        level, "processor.kafka", text, ST_KV_STR("trigger", r->partition->kt->base.name),
-        ST_KV_STR("topic", r->partition->topic), ST_KV_INT("partition", r->partition->number),
-        ST_KV_UINT("offset", r->offset), ST_KV_UINT("attempt", r->attempt),
-        ST_KV_STR("outcome", outcome), ST_KV_STR("reason", r->reason));
+    uint64_t suppressed = 0;
+
+    if (limit != NULL && !st_log_limit_pass(limit, &suppressed))
+        return;
+    ST_LOG(limit != NULL ? ST_LOG_WARN : ST_LOG_ERROR, "processor.kafka", text,
+           ST_KV_STR("trigger", r->partition->kt->base.name),
+           ST_KV_STR("topic", r->partition->topic), ST_KV_INT("partition", r->partition->number),
+           ST_KV_UINT("offset", r->offset), ST_KV_UINT("attempt", r->attempt),
+           ST_KV_STR("outcome", outcome), ST_KV_STR("reason", r->reason),
+           ST_KV_UINT("suppressed", suppressed));
 }
 
 /* Kept, and its key with it, until a person acts: the position does not pass it. */
@@ -176,7 +181,7 @@ static void stop_at(struct kafka_record *r, const char *outcome)
 
     st_lane_halt(&r->lane);
     r->partition->stopped++;
-    kafka_say(ST_LOG_ERROR, r,
+    kafka_say(NULL, r,
               "A message is out of attempts and stops its key; it is tried again when "
               "the processor starts again",
               outcome);
@@ -237,7 +242,7 @@ static void judge(struct kafka_record *r, const struct st_result *result)
     switch (d.verdict) {
     case ST_VERDICT_ACK_FAILED:
         st_metric_add(kt->loop->metrics, kt->metrics.acked_failed, 1);
-        kafka_say(ST_LOG_WARN, r,
+        kafka_say(&kt->limits.acknowledged, r,
                   "A message failed and is acknowledged: the trigger has no retry block", outcome);
         kafka_record_done(r);
         return;
@@ -245,7 +250,7 @@ static void judge(struct kafka_record *r, const struct st_result *result)
         kafka_record_done(r);
         return;
     case ST_VERDICT_RETRY:
-        kafka_say(ST_LOG_WARN, r, "A message failed and is tried again", outcome);
+        kafka_say(&kt->limits.retried, r, "A message failed and is tried again", outcome);
         st_metric_add(kt->loop->metrics, kt->metrics.retries, 1);
         r->attempt++;
         kafka_retry(r, d.delay_ns);
@@ -254,7 +259,7 @@ static void judge(struct kafka_record *r, const struct st_result *result)
         kafka_retry(r, d.delay_ns);
         return;
     case ST_VERDICT_DEAD_LETTER:
-        kafka_say(ST_LOG_WARN, r, "A message goes to the dead letters", outcome);
+        kafka_say(&kt->limits.dead, r, "A message goes to the dead letters", outcome);
         kafka_send_dead_letter(r);
         return;
     case ST_VERDICT_STOP:
@@ -283,10 +288,6 @@ static void wait_for_ack(struct kafka_record *r)
 {
     struct kafka_partition *p = r->partition;
 
-    if (r->acknowledged) {
-        kafka_record_done(r);
-        return;
-    }
     kafka_record_own(r);
     st_lane_detach(&r->lane, false);
     LIST_INSERT_HEAD(&p->waiting, r, held);
@@ -325,15 +326,8 @@ static void stop_waiting(struct kafka_record *r)
 void kafka_acknowledge(struct kafka_partition *p, uint64_t offset)
 {
     struct kafka_record *r, *next;
-    struct kafka_event *ke;
 
-    /* As Nuclio's mark of an offset: it covers the earlier ones that wait, never those that run;
-     * but handlers mostly speak of the very message that they have. */
-    TAILQ_FOREACH (ke, &p->kt->running, link) {
-        r = ke->record;
-        if (r->partition == p && r->offset == offset)
-            r->acknowledged = true;
-    }
+    /* As Nuclio's mark of an offset: it covers the earlier ones that wait, never those that run. */
     for (r = LIST_FIRST(&p->waiting); r != NULL; r = next) {
         next = LIST_NEXT(r, held);
         if (r->offset <= offset)

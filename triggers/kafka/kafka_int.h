@@ -110,7 +110,6 @@ struct kafka_record {
     uint16_t refs;    /* itself until done, and its events */
     bool tombstone;
     bool dying;          /* its handler has had its attempts */
-    bool acknowledged;   /* its handler said so before it had ended */
     struct st_send send; /* its dead letter */
     char reason[160];    /* why the last attempt failed, for the dead letter; "" */
 };
@@ -164,6 +163,9 @@ struct kafka_trigger {
     struct st_header scratch[64];      /* headers of the message that is being taken */
     char trouble[KAFKA_TROUBLES][256]; /* under trouble_lock; "": none of this kind */
     pthread_mutex_t trouble_lock;
+    struct {
+        struct st_log_limit acknowledged, retried, dead, not_written;
+    } limits;
     struct {
         st_metric commit, retries, dead_letters, rebalances, rebalance_seconds, acked_failed;
         st_metric duplicates;
@@ -246,8 +248,9 @@ struct st_event *kafka_event_start(struct kafka_record *r);
 void kafka_send_dead_letter(struct kafka_record *r);
 /* Hands it out again later. */
 void kafka_retry(struct kafka_record *r, uint64_t delay_ns);
-/* A limited log record about a message. */
-void kafka_say(enum st_log_level level, const struct kafka_record *r, const char *text,
+/* A log record about a message: a warning, at most one a second by its limit; without one an error.
+ */
+void kafka_say(struct st_log_limit *limit, const struct kafka_record *r, const char *text,
                const char *outcome);
 /* The record is done: its position may be passed. */
 void kafka_record_done(struct kafka_record *r);

@@ -1,0 +1,243 @@
+"""The kafka trigger against a real broker: what handlers get, outcomes, order, bounds."""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from kafka_client import Client
+from kafka_function import RECORDER, Function, numbered, size
+from stator_proc import SANITIZER, Stator, patience, wait_until
+
+
+def test_fields(kafka: Client, function: Callable[..., Function]) -> None:
+    """What a message carries; tombstones, empty values, no key, a large value."""
+    code = RECORDER + """
+def handler(context, event):
+    note(event, topic=event.path, size=len(event.body), kind=event.trigger.kind,
+         headers={k: v.decode() if isinstance(v, bytes) else v for k, v in event.headers.items()})
+"""
+    topic = kafka.create_topic(1, max_message_bytes=12_000_000)
+    big = size(10 << 20)
+    kafka.produce(topic, [dict(key="k", value="v", headers={"a": "1", "content-type": "text/x"}), (None, "no key"),
+                           ("k", ""), ("gone", None), ("big", b"x" * big)],
+                  message_max_bytes=16_000_000)
+    f = function(topic, code, workers=1)
+    f.start()
+    f.wait_for(5)
+    first, no_key, empty, gone, large = f.seen()
+    assert (first["key"], first["body"], first["offset"]) == ("k", "v", 0)
+    assert first["headers"] == {"a": "1", "content-type": "text/x"}
+    assert (first["topic"], first["kind"]) == (topic, "kafka-cluster")
+    assert no_key["key"] is None and no_key["body"] == "no key"
+    assert (empty["size"], gone["size"], gone["key"]) == (0, 0, "gone")
+    assert large["size"] == big
+    f.wait_committed()
+
+
+POISON = RECORDER + """
+def handler(context, event):
+    note(event)
+    body = event.body.decode()
+    if body == "throw":
+        raise ValueError("no good")
+    if body == "exit":
+        os._exit(3)
+    if body == "hang":
+        time.sleep(1000)
+"""
+
+
+def test_dead_letters(kafka: Client, function: Callable[..., Function]) -> None:
+    """What fails again and again is put aside as it was, with its story; others go on meanwhile."""
+    topic, dead = kafka.create_topic(1), kafka.create_topic(1)
+    f = function(topic, POISON, workers=2, retry={"maxAttempts": 3, "base": "20ms"},
+                 deadLetter={"topic": dead}, spec={"eventTimeout": "500ms"})
+    kafka.produce(topic, [dict(key="bad", value="throw", headers={"h": "1"}), ("bad", "after throw"), ("bad", "exit"),
+                           ("bad", "after exit"), ("bad", "hang"), ("bad", "after hang"),
+                           ("bad", None), *[(f"good{i}", str(i)) for i in range(20)]])
+    s = f.start()
+    f.wait_for(27)
+    f.wait_committed()
+    letters = kafka.read(dead)
+    assert [(m.key(), m.value()) for m in letters] == [
+        (b"bad", b"throw"), (b"bad", b"exit"), (b"bad", b"hang")]
+    for letter, offset, reason in zip(letters, (b"0", b"2", b"4"), (b"error", b"crash", b"timeout"),
+                                      strict=True):
+        headers = dict(letter.headers())
+        assert headers["st-src-topic"] == topic.encode()
+        assert (headers["st-src-partition"], headers["st-src-offset"]) == (b"0", offset)
+        assert headers["st-attempts"] == b"3" and headers["st-error"].startswith(reason)
+    assert dict(letters[0].headers())["h"] == b"1"
+    assert b"no good" in dict(letters[0].headers())["st-error"]
+    bad = [e["body"] for e in f.seen() if e["key"] == "bad"]
+    assert bad == ["throw"] * 3 + ["after throw"] + ["exit"] * 3 + ["after exit"] \
+        + ["hang"] * 3 + ["after hang", ""]
+    assert s.metric("stator_dead_letters_total") == 3
+    assert s.metric("stator_retries_total") == 6
+    # The good keys did not wait for the bad one.
+    at = {e["body"]: e["at"] for e in f.seen() if e["key"] != "bad"}
+    end = max(e["at"] for e in f.seen() if e["key"] == "bad")
+    assert max(at.values()) < end
+
+
+def test_without_a_policy(kafka: Client, function: Callable[..., Function]) -> None:
+    """As Nuclio: an exception is acknowledged, but logged and counted. A crash is never skipped."""
+    topic = kafka.create_topic(1)
+    code = POISON.replace('os._exit(3)', """
+        flag = os.environ["OUT"] + ".crashed"
+        if not os.path.exists(flag):
+            open(flag, "w").close()
+            os._exit(3)""")
+    f = function(topic, code, workers=1)
+    kafka.produce(topic, [("a", "throw"), ("a", "exit"), ("a", "last")])
+    s = f.start()
+    f.wait_for(3)
+    f.wait_committed()
+    assert [e["body"] for e in f.seen()] == ["throw", "exit", "exit", "last"]
+    assert s.metric("stator_acknowledged_failures_total") == 1
+    assert s.log("is acknowledged")[0]["message"]
+
+
+def test_stops_where_nothing_is_left_to_do(kafka: Client,
+                                           function: Callable[..., Function]) -> None:
+    """retry without deadLetter: the key stops, /status says so, the position stays."""
+    topic = kafka.create_topic(1)
+    f = function(topic, POISON, workers=1, retry={"maxAttempts": 2, "base": "10ms"})
+    kafka.produce(topic, [("a", "throw"), ("a", "behind"), ("b", "other")])
+    s = f.start()
+    wait_until(lambda: s.status()["degraded"], 20, "degraded")
+    assert any("offset 0" in reason for reason in s.status()["reasons"])
+    wait_until(lambda: len(f.seen()) == 3, 20, "the other key goes on")
+    assert Counter(e["body"] for e in f.seen()) == {"throw": 2, "other": 1}
+    assert s.log("stops its key")[0]["offset"] == 0
+    assert s.ready() == 200
+    s.stop()
+    assert kafka.committed(f.group, topic).get(0, 0) == 0
+    f.start()
+    wait_until(lambda: len(f.seen()) == 5, 20, "tried again; the other one is not repeated")
+    assert [e["body"] for e in f.seen()][3:] == ["throw", "throw"]
+
+
+
+def test_aborted_transactions(kafka: Client, function: Callable[..., Function]) -> None:
+    """They are invisible, and the gaps of their markers stop no position."""
+    topic = kafka.create_topic(1)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": topic})
+    producer.init_transactions(patience(60))
+    for i, commit in enumerate((True, False, True)):
+        producer.begin_transaction()
+        for j in range(10):
+            producer.produce(topic, key="k", value=f"{i}-{j}")
+        assert producer.flush(patience(60)) == 0  # aborting throws away what has not left
+        if commit:
+            producer.commit_transaction(patience(60))
+        else:
+            producer.abort_transaction(patience(60))
+    f = function(topic)
+    f.start()
+    f.wait_for(20)
+    assert [e["body"] for e in f.seen()] == [f"{i}-{j}" for i in (0, 2) for j in range(10)]
+    wait_until(lambda: kafka.committed(f.group, topic).get(0, 0) >= 32, 10, "the last message's")
+
+
+@pytest.mark.parametrize("ordering", ["key", "partition", "none"])
+def test_parallel(kafka: Client, function: Callable[..., Function], ordering: str) -> None:
+    """How many messages of one partition are handled at once."""
+    topic = kafka.create_topic(1)
+    code = RECORDER + """
+def handler(context, event):
+    begin = time.time()
+    time.sleep(0.05)
+    note(event, begin=begin)
+"""
+    f = function(topic, code, workers=8, ordering=ordering, lanes=4)
+    kafka.produce(topic, numbered(64, 64))
+    f.start()
+    f.wait_for(64)
+    spans = [(e["begin"], e["at"]) for e in f.seen()]
+    most = max(sum(b <= x < e for b, e in spans) for x, _ in spans)
+    assert most == 1 if ordering == "partition" else 2 <= most <= 4 if ordering == "key" \
+        else most > 4
+
+
+def test_batches(kafka: Client, function: Callable[..., Function]) -> None:
+    """A handler of lists gets them full, in order by key, and no key in two lists at once."""
+    count = size(5000)
+    topic = kafka.create_topic(4)
+    code = RECORDER + """
+def handler(context, batch):
+    for event in batch:
+        note(event, size=len(batch))
+    return [context.Response(body="", event_id=event.id) for event in batch]
+"""
+    f = function(topic, code, workers=2,
+                 batch={"mode": "enable", "batchSize": 100, "timeout": "200ms"})
+    kafka.produce(topic, numbered(count, 50))
+    f.start()
+    f.wait_for(count)
+    f.check_order()
+    assert set(f.places().values()) == {1}
+    assert max(e["size"] for e in f.seen()) == 100
+    f.wait_committed()
+
+
+def test_static_allocation(kafka: Client, function: Callable[..., Function]) -> None:
+    """A partition's messages go to one worker."""
+    topic = kafka.create_topic(8)
+    f = function(topic, workers=3, attributes={"workerAllocationMode": "static"})
+    kafka.produce(topic, numbered(400, 100))
+    f.start()
+    f.wait_for(400)
+    f.check_order()
+    workers = defaultdict(set)
+    for e in f.seen():
+        workers[e["shard"]].add(e["pid"])
+    assert all(len(pids) == 1 for pids in workers.values())
+    assert len({pid for pids in workers.values() for pid in pids}) == 3
+
+
+def test_stalled_handler_is_bounded(kafka: Client, function: Callable[..., Function]) -> None:
+    """Windows fill up, partitions are paused, memory stays; then everything comes through."""
+    count, kib = size(8000), b"x" * 1024
+    topic = kafka.create_topic(16)
+    code = RECORDER + """
+def handler(context, event):
+    while not os.path.exists(os.environ["OUT"] + ".go"):
+        time.sleep(0.05)
+    os.write(FD, b"{}\\n")
+"""
+    f = function(topic, code, workers=2, attributes={"window": 256, "prefetch": "1Mi"})
+    kafka.produce(topic, [(f"k{i % 500}", kib) for i in range(count)])
+    s = f.start()
+    wait_until(lambda: len(s.metrics().find("stator_source_pending")) == 16, 30, "assigned")
+    wait_until(lambda: s.metric("stator_source_pending") >= min(16 * 200, count // 2), 30,
+               "windows are full")
+    before = s.memory()
+    time.sleep(2)
+    assert s.metric("stator_source_pending") <= 16 * 257
+    if not SANITIZER:
+        assert s.memory() - before < 8 << 20
+    (f.dir / "out.jsonl.go").touch()
+    wait_until(lambda: len(f.out.read_text().splitlines()) >= count, 60, "all came through")
+    f.wait_committed()
+
+
+def test_native_inline(kafka: Client, tmp_path: Path) -> None:
+    """A C handler that never blocks runs on the loop; several topics; metrics of the source."""
+    count = size(20000)
+    topics = [kafka.create_topic(4), kafka.create_topic(2)]
+    for topic in topics:
+        kafka.produce(topic, numbered(count, 100))
+    trigger = {"kind": "kafka-cluster", "url": kafka.bootstrap, "attributes": {
+        "topics": topics, "consumerGroup": topics[0], "initialOffset": "earliest"}}
+    with Stator(tmp_path, "hello", spec={"triggers": {"k": trigger}}) as s:
+        wait_until(lambda: s.metric("nuclio_processor_handled_events_total") >= 2 * count, 60)
+        assert s.metric("nuclio_processor_handled_events_total") == 2 * count
+        for topic in topics:
+            wait_until(lambda t=topic: kafka.lag(topics[0], t) == 0, 10, "no lag")
+        wait_until(lambda: s.metric("stator_source_lag") == 0, 10)
+        assert s.metric("stator_source_pending") == 0
