@@ -12,7 +12,7 @@ static uint64_t back_off(const struct st_retry_policy *p, uint32_t attempt, uint
         return retry_after_ms * ST_MSEC;
     if (p->base_ns == 0)
         return 0;
-    if (attempt <= 63 && p->base_ns <= p->cap_ns >> (attempt - 1))
+    if (attempt <= 64 && p->base_ns <= p->cap_ns >> (attempt - 1))
         most = p->base_ns << (attempt - 1);
     return st_rand_below(rand, most + 1);
 }
