@@ -190,7 +190,7 @@ static void play(uint64_t seed)
     assert_non_null(m);
     st_rand_seed(&m->rand, seed);
     m->seed = seed;
-    m->window = WINDOW << st_rand_below(&m->rand, 3);
+    m->window = (unsigned)WINDOW << st_rand_below(&m->rand, 3);
     st_watermark_init(&m->wm, m->window);
     reset(m);
     for (m->step = 0; m->step < STEPS; m->step++) {
