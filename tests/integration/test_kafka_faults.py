@@ -69,21 +69,24 @@ def test_processor_dies(kafka: Client, function: Callable[..., Function]) -> Non
 def test_clean_hand_over(kafka: Client, function: Callable[..., Function]) -> None:
     """Members join and leave: no message is lost and none is repeated, although lanes are uneven."""
     count = size(6000)
+    messages = numbered(count, 30)
     topic = kafka.create_topic(8)
     f = function(topic)
     first = f.start()
-    kafka.produce(topic, numbered(count, 30))
+    kafka.produce(topic, messages[:count // 2])
     f.wait_for(count // 6)
     second = f.start()
-    wait_until(lambda: {e["pid"] for e in f.seen()} & set(children(second)), 30, "both work")
-    f.wait_for(count // 2, 60)
+    wait_until(lambda: second.log("Partitions were assigned"), 30, "the second one has its share")
+    kafka.produce(topic, messages[count // 2:])
+    f.wait_for(count * 3 // 4, 60)
     first.stop()
     f.wait_for(count, 60)
     f.wait_committed()
     f.check_order()
     assert set(f.places().values()) == {1}
     second.stop()
-    f.start()
+    third = f.start()
+    wait_until(lambda: third.log("Partitions were assigned"), 30, "the third one has them all")
     time.sleep(1)
     assert sum(f.places().values()) == count, "what was committed came again"
 
