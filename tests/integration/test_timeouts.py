@@ -33,19 +33,21 @@ def test_hanging_handler_is_answered_408(start):
 
 
 def test_408_is_not_early(start):
-    s = start("sleep", spec={"eventTimeout": "400ms"})
-    assert s.post(b"200").body == b"200"
+    s = start("sleep", spec={"eventTimeout": f"{patience(2000):.0f}ms"})
+    body = b"%d" % patience(500)
+    assert s.post(body).body == body
     assert s.metric(RESTARTS) == 0
 
 
 def test_timeout_counts_from_the_handlers_begin(start):
     """The wait for a worker is no part of it."""
-    s = start("sleep", workers=1, spec={"eventTimeout": "400ms"})
+    s = start("sleep", workers=1, spec={"eventTimeout": f"{patience(1500):.0f}ms"})
     connections = [s.connect() for _ in range(4)]
+    body = b"%d" % patience(500)
     for c in connections:
-        c.send(build_request("POST", "/", b"200"))
+        c.send(build_request("POST", "/", body))
     for c in connections:
-        assert c.read_response().body == b"200"
+        assert c.read_response().body == body
         c.close()
 
 
@@ -104,11 +106,11 @@ def test_workers_that_return_late_are_made_up_for(start):
 
 def test_client_gone_and_handler_hangs(start):
     """Nobody waits any more, but the worker is found out all the same."""
-    s = start("hang", env=STRAYS, workers=1, spec={"eventTimeout": "300ms"})
+    s = start("hang", env=STRAYS, workers=1,
+              spec={"eventTimeout": f"{patience(1500):.0f}ms"})
     c = s.connect()
     c.send(build_request("POST", "/", b"hang"))
-    s.wait_metric(1, "stator_workers", state="full")
-    time.sleep(patience(0.05))
+    s.wait_log("The handler hangs")
     c.reset()
     s.wait_metric(1, "stator_client_gone_total", stage="running")
     s.wait_metric(1, RESTARTS, reason="stuck")
@@ -140,8 +142,8 @@ def test_inline_handler_that_blocks_fails_live(start):
     s = start("hang_inline", own={"loops": 2})
     assert s.live() == 200
     with s.connect() as c:
-        c.send(build_request("POST", "/", b"hang 3500"))
-        time.sleep(0.1)
+        c.send(build_request("POST", "/", b"hang %d" % (2500 + patience(1500))))
+        s.wait_log("The handler hangs")
         begin = time.monotonic()
         answer = s.ask(s.health, "/live")
         assert 1.5 < time.monotonic() - begin < 2 + patience(1)
@@ -176,29 +178,31 @@ def test_wait_for_a_worker_ends_in_503(start, event_timeout):
 def test_event_that_waits_gets_the_worker_in_time(start):
     s = start("sleep", workers=1)
     with s.connect() as busy, s.connect() as next_one:
-        busy.send(build_request("POST", "/", b"200"))
+        ms = patience(1000)
+        begin = time.monotonic()
+        busy.send(build_request("POST", "/", b"%d" % ms))
         s.wait_metric(1, "stator_workers", state="full")
         next_one.send(build_request("POST", "/", b"1"))
         s.wait_metric(1, "stator_queue_events")
+        queued = (time.monotonic() - begin) * 1000
         assert next_one.read_response().body == b"1"
-        assert busy.read_response().body == b"200"
+        assert busy.read_response().body == b"%d" % ms
     allocations = "nuclio_processor_worker_allocation_total"
     assert s.metric(allocations, result="success_after_wait") == 1
     waited = s.metric("nuclio_processor_worker_allocation_wait_duration_milliseconds_sum")
-    assert 50 < waited < 200 + patience(200)
+    assert ms - queued - 50 < waited < ms + patience(5000)
     assert s.metric("stator_queue_wait_seconds_count") == 1
 
 
 def test_no_wait_at_all(start):
     s = start("sleep", workers=1, trigger={"workerAvailabilityTimeoutMilliseconds": 0})
     with s.connect() as busy:
-        busy.send(build_request("POST", "/", b"600"))
+        busy.send(build_request("POST", "/", b"%d" % patience(1500)))
         s.wait_metric(1, "stator_workers", state="full")
-        begin = time.monotonic()
         answer = s.post(b"1")
         assert (answer.status, answer.body) == (503, b"")
-        assert time.monotonic() - begin < patience(0.3)
-        assert busy.read_response().body == b"600"
+        assert s.metric("stator_workers", state="full") == 1  # with the first
+        assert busy.read_response().body == b"%d" % patience(1500)
     assert s.post(b"1").body == b"1"
 
 
@@ -206,15 +210,15 @@ def test_queue_is_bounded(start):
     """One runs, two wait; the next is refused at once."""
     s = start("sleep", workers=1, own={"queue": {"events": 2}})
     connections = [s.connect() for _ in range(3)]
-    for n, c in enumerate(connections):
-        c.send(build_request("POST", "/", b"400"))
+    bodies = [b"%d" % patience(2000), b"1", b"1"]
+    for n, (c, body) in enumerate(zip(connections, bodies, strict=True)):
+        c.send(build_request("POST", "/", body))
         s.wait_metric(n + 1, "stator_events_in_flight")
     s.wait_metric(2, "stator_queue_events")
-    begin = time.monotonic()
     assert s.post(b"1").status == 503
-    assert time.monotonic() - begin < patience(0.3)
-    for c in connections:
-        assert c.read_response().body == b"400"
+    assert s.metric("stator_queue_events") == 2  # and nobody came on meanwhile
+    for c, body in zip(connections, bodies, strict=True):
+        assert c.read_response().body == body
         c.close()
     assert s.metric("stator_queue_events") == 0
 
@@ -222,7 +226,7 @@ def test_queue_is_bounded(start):
 def test_queue_is_bounded_in_bytes(start):
     s = start("sleep", workers=1, own={"queue": {"bytes": 1000}})
     with s.connect() as busy, s.connect() as waits:
-        busy.send(build_request("POST", "/", b"500"))
+        busy.send(build_request("POST", "/", b"%d" % patience(1500)))
         s.wait_metric(1, "stator_workers", state="full")
         waits.send(build_request("POST", "/", b"1" + b" " * 800))
         s.wait_metric(1, "stator_queue_events")

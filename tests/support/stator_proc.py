@@ -9,7 +9,7 @@ No port is ever guessed: the http trigger listens on port 0 of 127.0.0.1 and its
 it got, health and metrics are unix sockets. So any number of tests may run side by side.
 
 Environment: STATOR, STATOR_BUILD and STATOR_SANITIZER as tests/CMakeLists.txt sets them;
-STATOR_TEST_SLOWNESS multiplies every patience() (5 in sanitizer builds, else 1).
+STATOR_TEST_SLOWNESS multiplies every patience() (5 in sanitizer builds, else 1; 3 for coverage).
 """
 
 import json

@@ -1,4 +1,5 @@
-/* Body "hang": never returns. "hang MS": returns very late. Anything else is answered. */
+/* Body "hang": never returns. "hang MS": returns very late. Both are logged before. Anything else
+ * is answered. */
 #include <stator/handler.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@ static int handle(const struct stator_host_v1 *host, void *user, stator_event *e
     if (how.len < 4 || how.len >= sizeof text || memcmp(how.ptr, "hang", 4) != 0)
         return host->reply_text(ev, 200, "alive");
     memcpy(text, how.ptr, how.len);
+    host->log(ev, STATOR_LOG_INFO, "The handler hangs");
     ms = strtol(text + 4, NULL, 10);
     while (ms == 0)
         pause();
