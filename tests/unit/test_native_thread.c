@@ -159,10 +159,10 @@ static void test_stuck(void **state)
 
     (void)state;
     start(&(struct rig_options){
-        .handler = "hang.so", .loops = 2, .workers = 1, .event_timeout_ns = 400 * ST_MSEC});
+        .handler = "hang.so", .loops = 2, .workers = 1, .event_timeout_ns = ST_SEC});
     for (unsigned i = 0; i < 200; i++)
         says(run("quick"), ST_OUTCOME_OK, "alive"); /* earns credits */
-    stuck = rig_event_new(&rig, "hang 1000");
+    stuck = rig_event_new(&rig, "hang 4000");
     stuck->loop = 1;
     rig_send(stuck);
     for (unsigned i = 0; i < 8; i++)
@@ -177,7 +177,7 @@ static void test_stuck(void **state)
     assert_true(rig_wait_released(stuck));
     says(stuck, ST_OUTCOME_TIMEOUT, "");
     says(run("quick"), ST_OUTCOME_OK, "alive");
-    for (int i = 0; i < 1000 && rig_workers(&rig, ST_WORKER_STUCK) != 0; i++)
+    for (int i = 0; i < 6000 && rig_workers(&rig, ST_WORKER_STUCK) != 0; i++)
         rig_sleep_ms(5);
     assert_int_equal(rig_workers(&rig, ST_WORKER_STUCK), 0);
     rig_stop(&rig);
@@ -197,7 +197,7 @@ static void test_stuck_for_ever(void **state)
     second = rig_event_new(&rig, "hang");
     rig_send(second);
     assert_true(rig_wait(second));
-    for (int i = 0; i < 1000 && rig_workers(&rig, ST_WORKER_STUCK) != 2; i++)
+    for (int i = 0; i < 6000 && rig_workers(&rig, ST_WORKER_STUCK) != 2; i++)
         rig_sleep_ms(5);
     assert_false(st_pool_is_live(rig.pools[0]));
     rig_stop(&rig);
