@@ -155,7 +155,7 @@ def test_inline(cron):
 def test_end_while_one_runs(cron):
     """SIGTERM waits for the tick that runs, and no other begins."""
     c = cron({"tick": {"attributes": {"interval": "300ms", "missed": "all",
-                                      "event": {"headers": {"x-sleep": int(patience(2000))}}}}})
+                                      "event": {"headers": {"x-sleep": int(patience(1000))}}}}})
     c.wait("begin", 1)
     time.sleep(0.5)     # others wait by now
     took = c.stator.stop()

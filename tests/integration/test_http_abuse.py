@@ -290,7 +290,7 @@ def test_client_gone_while_queued(start):
     """Its event is dropped before a handler sees it."""
     s = start("sleep", workers=1)
     with s.connect() as busy:
-        busy.send(build_request("POST", "/", b"%d" % patience(2000)))
+        busy.send(build_request("POST", "/", b"%d" % patience(1000)))
         s.wait_metric(1, "stator_workers", state="full")
         queued = [s.connect() for _ in range(3)]
         for c in queued:
@@ -299,7 +299,7 @@ def test_client_gone_while_queued(start):
         for c in queued:
             c.reset()
         s.wait_metric(3, GONE, stage="queued")
-        assert busy.read_response().body == b"%d" % patience(2000)
+        assert busy.read_response().body == b"%d" % patience(1000)
     assert s.post(b"1").body == b"1"
     assert s.metric(GONE, stage="running") == 0
     assert s.metric("stator_events_in_flight") == 0
@@ -310,7 +310,7 @@ def test_client_gone_while_running(start):
     """The handler is not disturbed; its answer has nobody to go to."""
     s = start("hang", workers=1)
     c = s.connect()
-    c.send(build_request("POST", "/", b"hang %d" % patience(2000)))
+    c.send(build_request("POST", "/", b"hang %d" % patience(1000)))
     s.wait_log("The handler hangs")
     c.reset()
     s.wait_metric(1, GONE, stage="running")

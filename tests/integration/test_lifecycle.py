@@ -216,7 +216,7 @@ def test_running_handler_is_waited_for(start):
     s = start("sleep", workers=2)
     with s.connect() as c, s.connect() as idle:
         assert idle.ask("GET").status == 200
-        body = b"%d" % patience(2000)
+        body = b"%d" % patience(1000)
         c.send(build_request("POST", "/", body))
         s.wait_metric(1, "stator_events_in_flight")
         s.signal()

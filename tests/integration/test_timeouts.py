@@ -41,9 +41,9 @@ def test_408_is_not_early(start):
 
 def test_timeout_counts_from_the_handlers_begin(start):
     """The wait for a worker is no part of it."""
-    s = start("sleep", workers=1, spec={"eventTimeout": f"{patience(1500):.0f}ms"})
+    s = start("sleep", workers=1, spec={"eventTimeout": f"{patience(1000):.0f}ms"})
     connections = [s.connect() for _ in range(4)]
-    body = b"%d" % patience(500)
+    body = b"%d" % patience(400)
     for c in connections:
         c.send(build_request("POST", "/", body))
     for c in connections:
@@ -210,7 +210,7 @@ def test_queue_is_bounded(start):
     """One runs, two wait; the next is refused at once."""
     s = start("sleep", workers=1, own={"queue": {"events": 2}})
     connections = [s.connect() for _ in range(3)]
-    bodies = [b"%d" % patience(2000), b"1", b"1"]
+    bodies = [b"%d" % patience(1000), b"1", b"1"]
     for n, (c, body) in enumerate(zip(connections, bodies, strict=True)):
         c.send(build_request("POST", "/", body))
         s.wait_metric(n + 1, "stator_events_in_flight")
