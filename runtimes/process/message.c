@@ -12,7 +12,7 @@
 #include "processor/trigger.h"
 #include "runtimes/process/worker.h"
 
-enum { MAX_VARIABLES = 64, MAX_JSON = 4096 };
+enum { MAX_VARIABLES = 64, MAX_JSON = 4096, MAX_TOPIC = 1024 };
 
 /* ---- to the worker ---- */
 
@@ -198,6 +198,27 @@ static void on_log(struct st_process_worker *pw, const Stator__Worker__V1__Log *
     json_decref(all);
 }
 
+/* For whichever trigger of the worker's pool has such a place. */
+static void on_acknowledge(struct st_process_worker *pw, const Stator__Worker__V1__Acknowledge *a)
+{
+    struct st_processor *p = pw->rt->base.processor;
+    struct st_position at = {.topic = st_slice_of(a->topic), .hi = a->offset};
+
+    if (at.topic.len == 0 || at.topic.len > MAX_TOPIC || a->shard > INT32_MAX) {
+        st_process_kill(pw, ST_LOST_PROTOCOL, "it acknowledges what is no place in a stream");
+        return;
+    }
+    if (st_processor_phase(p) == ST_PHASE_STARTING)
+        return; /* triggers are not open: nothing waits */
+    at.shard = (int32_t)a->shard;
+    for (unsigned i = 0; i < p->trigger_count; i++) {
+        struct st_trigger *t = p->triggers[i];
+
+        if (t->pool == pw->w->pool && t->kind->acknowledge != NULL)
+            t->kind->acknowledge(t, &at);
+    }
+}
+
 static void on_failed(struct st_process_worker *pw, const Stator__Worker__V1__Failed *failed)
 {
     snprintf(pw->failure, sizeof pw->failure, "%s", failed->text);
@@ -224,6 +245,9 @@ static void on_message(void *user, const Stator__Worker__V1__FromWorker *msg)
         break;
     case STATOR__WORKER__V1__FROM_WORKER__KIND_LOG:
         on_log(pw, msg->log);
+        break;
+    case STATOR__WORKER__V1__FROM_WORKER__KIND_ACKNOWLEDGE:
+        on_acknowledge(pw, msg->acknowledge);
         break;
     default: /* of a later version */
         break;

@@ -178,6 +178,11 @@ static inline void put_meta(struct writer *w, const struct st_event *ev, uint16_
     w->offset += sizeof meta;
 }
 
+static inline uint8_t wire_flags(const struct st_event *ev)
+{
+    return (ev->flags & ST_EVENT_TOMBSTONE) != 0 ? ST_WIRE_NO_VALUE : 0;
+}
+
 void st_record_event_put(char *at, size_t size, const struct st_event *ev, uint64_t seq,
                          uint16_t trigger, const struct st_wire_ref *ref)
 {
@@ -209,6 +214,7 @@ void st_record_event_put(char *at, size_t size, const struct st_event *ev, uint6
     *record = (struct st_wire_record){.size = (uint32_t)size,
                                       .header_size = (uint16_t)((char *)w.section - at),
                                       .kind = ST_WIRE_EVENT,
+                                      .flags = wire_flags(ev),
                                       .seq = seq};
 }
 

@@ -61,7 +61,7 @@ enum st_wire_flag {
     ST_WIRE_LOGGED = 2, /* RESULT: log messages of this event were written to the control socket */
     ST_WIRE_FAILED = 4, /* RETURN: it went wrong, TEXT says why; RESULT STREAMED: cut it */
     ST_WIRE_HEAD = 8,   /* CHUNK: the first one; it has META, CONTENT_TYPE and HEADERS */
-    ST_WIRE_NO_VALUE = 16 /* EMIT: a tombstone, which has not even an empty value */
+    ST_WIRE_NO_VALUE = 16 /* EVENT, EMIT: a tombstone, which has not even an empty value */
 };
 
 struct st_wire_section {

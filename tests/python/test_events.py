@@ -12,7 +12,7 @@ import datetime, json
 NAMES = ("content_type", "fields", "headers", "id", "method", "path", "size", "url", "shard_id",
          "num_shards", "type", "type_version", "version", "offset", "topic", "last_in_batch",
          "header_list", "target", "query", "scheme", "attempt", "http_version", "peer",
-         "timestamp_ns", "position", "trace_parent")
+         "timestamp_ns", "position", "trace_parent", "is_tombstone")
 
 def handler(context, event):
     if event.path == "/changed":
@@ -35,6 +35,10 @@ def handler(context, event):
         other = type(event).from_json(event.to_json())
         return f"{other.body} {other.method} {other.id == event.id} {other.timestamp}"
     seen = {name: getattr(event, name) for name in NAMES}
+    if event.shard_id >= 0:
+        seen["one"] = repr(event.get_header("X-ONE"))
+        for name in ("headers", "header_list"):
+            seen[name] = repr(seen[name])
     assert isinstance(event.timestamp, datetime.datetime) and event.timestamp.tzinfo is None
     seen["timestamp"] = str(event.timestamp)
     seen["trigger"] = [event.trigger.kind, event.trigger.name]
@@ -85,14 +89,25 @@ def test_http_fields(worker):
 
 def test_stream_fields(worker):
     found = seen(worker, b"m", http_version=0, trigger=1, method="", topic="t", shard=2, shards=5,
-                 offset=77, lo=8, key=b"\xffk", headers=[("x-lower", "kept")], attempt=2)
+                 offset=77, lo=8, key=b"\xffk", attempt=2,
+                 headers=[("x-lower", "kept"), ("x-one", b"\xff\0"), ("x-lower", b"")])
     assert found["trigger"] == ["kafka-cluster", "stream"]
     assert (found["topic"], found["shard_id"], found["num_shards"], found["offset"]) == (
         "t", 2, 5, 77)
     assert found["position"] == [77, 8] and found["attempt"] == 2
     assert found["key"] == repr(b"\xffk")
-    assert found["headers"] == {"x-lower": "kept"}
+    assert found["headers"] == repr({"x-lower": b"", "x-one": b"\xff\0"})
+    assert found["header_list"] == repr([("x-lower", b"kept"), ("x-one", b"\xff\0"),
+                                         ("x-lower", b"")])
+    assert found["one"] == repr(b"\xff\0")
     assert found["method"] == "" and found["content_type"] == ""
+    assert not found["is_tombstone"]
+
+
+def test_tombstone(worker):
+    found = seen(worker, http_version=0, trigger=1, method="", topic="t", shard=0, key="k",
+                 tombstone=True)
+    assert found["is_tombstone"] and found["body"] == "b''" and found["size"] == 0
 
 
 def test_empty_event(worker):

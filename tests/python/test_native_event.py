@@ -91,7 +91,7 @@ def test_source(worker) -> None:
     record = wire.event(1, b"x", [(b"some-NAME", b"v")], [(wire.TOPIC, b"t"), (wire.KEY, b"\xff")],
                         method=b"", path=b"", hi=7, shard=3, http_version=0)
     assert ask(w, "attributes(event, 'topic', 'key', 'path', 'method', 'offset', 'shard_id', "
-                  "'headers')", record) == ["t", "b'\\xff'", "/", "", 7, 3, {"some-NAME": "v"}]
+                  "'headers')", record) == ["t", "b'\\xff'", "/", "", 7, 3, {"some-NAME": "b'v'"}]
 
 
 def test_json_body(worker) -> None:

@@ -34,7 +34,9 @@ def handler(context, event):
                         made["status"])
     if event.path == "/json":
         return {"value": event.body}
-    return json.dumps([event.method, event.path, event.header_list, event.fields,
+    headers = [(name, value.decode() if event.shard_id >= 0 else value)
+               for name, value in event.header_list]
+    return json.dumps([event.method, event.path, headers, event.fields,
                        event.raw_body.hex(), event.topic, event.key.hex(), event.offset,
                        event.shard_id, event.content_type])
 '''

@@ -233,6 +233,29 @@ def test_testing_batch():
     assert [reply.status_code for reply in replies] == [200, 500, 200]
 
 
+def test_testing_outcomes():
+    def handler(context, event):
+        assert (event.key, event.is_tombstone) == (b"k", False)
+        if event.attempt > 1:
+            return stator.Retry(1.5, "busy")
+        raise stator.Reject("bad")
+
+    with pytest.raises(stator.Reject, match="bad"):
+        testing.call(handler, key=b"k")
+    with pytest.raises(stator.Retry) as raised:
+        testing.call(handler, key=b"k", attempt=2)
+    assert (raised.value.delay, raised.value.reason) == (1.5, "busy")
+    for delay in (-1, float("nan"), float("inf"), 1e9):
+        with pytest.raises(ValueError, match="expected"):
+            stator.Retry(delay)
+
+    def batch(context, events):
+        return [stator.Retry(1, event_id=events[0].id), stator.Reject("no", event_id=events[1].id)]
+
+    replies = testing.call_batch(batch, [testing.make_event(), testing.make_event()])
+    assert [(one.status_code, one.body) for one in replies] == [(503, b""), (400, b"no")]
+
+
 def test_testing_emit():
     def publish(context, event):
         context.emit("orders", event.body, key="k", headers={"h": "1"}, topic="t")

@@ -28,7 +28,7 @@ SLOW = 5 if os.environ.get("STATOR_SANITIZER") else 1
 PATIENCE = 30 * SLOW  # seconds until a test gives up
 
 EVENT, BATCH, RESULT, CHUNK, CANCEL, CREDIT = 1, 2, 3, 4, 5, 6
-STREAMED, LOGGED, FAILED, HEAD = 1, 2, 4, 8
+STREAMED, LOGGED, FAILED, HEAD, NO_VALUE = 1, 2, 4, 8, 16
 META, BODY, BODY_REF, HEADERS, CONTENT_TYPE, METHOD, PATH = 1, 2, 3, 4, 5, 6, 7
 TARGET, QUERY, SCHEME, KEY, TOPIC, PEER, TRACE_PARENT, RECORD = 8, 9, 10, 11, 12, 13, 14, 15
 LEVELS = ("debug", "info", "warn", "error")
@@ -142,6 +142,7 @@ class Answer:
     flags: int = 0
     chunks: list = field(default_factory=list)
     duration_ns: int = 0
+    retry_after_ms: int = 0
     done: bool = False
 
     @property
@@ -164,6 +165,7 @@ class Peer:
         self.hello, self.drained, self.exit_status, self._credits = None, 0, None, 0
         self._seq = 0
         self.ids = {}
+        self.acknowledged = []  # (topic, shard, offset)
         self.began = time.monotonic()
         self._ring = RingPeer() if native else None
         if native:
@@ -323,6 +325,8 @@ class Peer:
                                  values.get(3, b"").decode(), values.get(4, b"").decode()))
         elif kind == 6:
             self.drained += 1
+        elif kind == 8:
+            self.acknowledged.append((values[1].decode(), values.get(2, 0), values.get(3, 0)))
         else:
             raise AssertionError(f"control message {kind}")
 
@@ -371,12 +375,13 @@ class Peer:
             answer.flags = flags
             answer.done = True
         if kind == RESULT or flags & HEAD:
-            duration, _, status, outcome = struct.unpack_from("<QIHB", sections[META])
+            duration, retry, status, outcome = struct.unpack_from("<QIHB", sections[META])
             if not flags & STREAMED:
                 answer.status = status
                 answer.content_type = sections.get(CONTENT_TYPE, b"").decode()
                 answer.headers = unpack_headers(sections.get(HEADERS, b""))
             answer.outcome, answer.duration_ns = outcome, duration
+            answer.retry_after_ms = retry
             if kind == RESULT and not flags & STREAMED:
                 answer.body = sections.get(BODY, b"")
 
@@ -410,7 +415,7 @@ class Peer:
     def event_record(self, body=None, method="GET", path="/", headers=(), content_type=None,
                      query=None, log_level=255, http_version=11, trigger=0, shard=-1, shards=0,
                      offset=0, lo=0, timestamp_ns=1_700_000_000_500_000_000, topic=None, key=None,
-                     attempt=1):
+                     attempt=1, tombstone=False):
         self._seq += 1
         seq = self._seq
         ident = uuid.uuid4()
@@ -427,7 +432,8 @@ class Peer:
             (CONTENT_TYPE, to_bytes(content_type) if content_type is not None else None),
             (HEADERS, pack_headers(headers) if headers else None),
             self._body(to_bytes(body)) if body else (BODY, None), (PEER, b"127.0.0.1"),
-            (TOPIC, to_bytes(topic) if topic else None), (KEY, to_bytes(key) if key else None)])
+            (TOPIC, to_bytes(topic) if topic else None), (KEY, to_bytes(key) if key else None)],
+            flags=NO_VALUE if tombstone else 0)
 
     def _body(self, body):
         """In the record, or in the pool: one after the other, and from its begin again."""

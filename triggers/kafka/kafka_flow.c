@@ -288,6 +288,10 @@ static void wait_for_ack(struct kafka_record *r)
 {
     struct kafka_partition *p = r->partition;
 
+    if (r->acknowledged) {
+        kafka_record_done(r);
+        return;
+    }
     kafka_record_own(r);
     st_lane_detach(&r->lane, false);
     LIST_INSERT_HEAD(&p->waiting, r, held);
@@ -326,8 +330,15 @@ static void stop_waiting(struct kafka_record *r)
 void kafka_acknowledge(struct kafka_partition *p, uint64_t offset)
 {
     struct kafka_record *r, *next;
+    struct kafka_event *ke;
 
-    /* As Nuclio's mark of an offset: it covers the earlier ones that wait, never those that run. */
+    /* As Nuclio's mark of an offset: it covers the earlier ones that wait, never those that run;
+     * but handlers mostly speak of the very message that they have. */
+    TAILQ_FOREACH(ke, &p->kt->running, link) {
+        r = ke->record;
+        if (r->partition == p && r->offset == offset)
+            r->acknowledged = true;
+    }
     for (r = LIST_FIRST(&p->waiting); r != NULL; r = next) {
         next = LIST_NEXT(r, held);
         if (r->offset <= offset)

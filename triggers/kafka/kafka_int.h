@@ -110,6 +110,7 @@ struct kafka_record {
     uint16_t refs;    /* itself until done, and its events */
     bool tombstone;
     bool dying;          /* its handler has had its attempts */
+    bool acknowledged;   /* its handler said so before it had ended */
     struct st_send send; /* its dead letter */
     char reason[160];    /* why the last attempt failed, for the dead letter; "" */
 };

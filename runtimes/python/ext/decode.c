@@ -124,7 +124,7 @@ static PyObject *decode_raw_body(struct py_event *ev)
     size_t n;
     const char *bytes;
 
-    if ((ev->have & (1u << PY_FIELD_RAW_BODY)) && ev->value[PY_FIELD_RAW_BODY] != NULL) {
+    if ((ev->have & (UINT64_C(1) << PY_FIELD_RAW_BODY)) && ev->value[PY_FIELD_RAW_BODY] != NULL) {
         return Py_NewRef(ev->value[PY_FIELD_RAW_BODY]);
     }
     bytes = body_bytes(ev, &n);
@@ -259,6 +259,15 @@ static bool next_header(struct header_walk *walk, struct header *header)
     return true;
 }
 
+/* Values of a stream's messages are bytes, as Nuclio gives them. */
+static PyObject *value_of(const struct py_event *ev, const struct header *header)
+{
+    if (py_event_meta(ev).shard >= 0) {
+        return PyBytes_FromStringAndSize(header->value, header->value_length);
+    }
+    return text_of(header->value, header->value_length);
+}
+
 static PyObject *decode_headers(const struct py_event *ev)
 {
     struct header_walk walk = walk_headers(ev);
@@ -269,7 +278,7 @@ static PyObject *decode_headers(const struct py_event *ev)
     while (dict != NULL && next_header(&walk, &header)) {
         PyObject *name = is_http ? canonical_name(header.name, header.name_length)
                                  : text_of(header.name, header.name_length);
-        PyObject *value = name != NULL ? text_of(header.value, header.value_length) : NULL;
+        PyObject *value = name != NULL ? value_of(ev, &header) : NULL;
         if (value == NULL || PyDict_SetItem(dict, name, value) < 0) {
             Py_CLEAR(dict);
         }
@@ -287,7 +296,7 @@ static PyObject *decode_header_list(const struct py_event *ev)
 
     while (list != NULL && next_header(&walk, &header)) {
         PyObject *name = text_of(header.name, header.name_length);
-        PyObject *value = name != NULL ? text_of(header.value, header.value_length) : NULL;
+        PyObject *value = name != NULL ? value_of(ev, &header) : NULL;
         PyObject *pair = value != NULL ? PyTuple_Pack(2, name, value) : NULL;
         if (pair == NULL || PyList_Append(list, pair) < 0) {
             Py_CLEAR(list);
@@ -314,7 +323,7 @@ PyObject *py_decode_header(const struct py_event *ev, const char *name, size_t n
             found = header;
         }
     }
-    return found.name != NULL ? text_of(found.value, found.value_length) : NULL;
+    return found.name != NULL ? value_of(ev, &found) : NULL;
 }
 
 bool py_is_cloud_event(const struct py_event *ev)
@@ -581,6 +590,8 @@ PyObject *py_decode(struct py_event *ev, enum py_field field)
         return decode_peer(ev);
     case PY_FIELD_LAST_IN_BATCH:
         return PyBool_FromLong(ev->last_in_batch);
+    case PY_FIELD_IS_TOMBSTONE:
+        return PyBool_FromLong(ev->record->flags & ST_WIRE_NO_VALUE);
     case PY_FIELD_URL:
     case PY_FIELD_TYPE:
     case PY_FIELD_TYPE_VERSION:

@@ -10,18 +10,18 @@ PyTypeObject *py_event_type;
 static struct py_event *free_list[FREE_MAX];
 static int free_count;
 
-static uint32_t bit(enum py_field field)
+static uint64_t bit(enum py_field field)
 {
-    return 1u << field;
+    return UINT64_C(1) << field;
 }
 
 static void clear_values(struct py_event *ev)
 {
-    uint32_t have = ev->have;
+    uint64_t have = ev->have;
 
     ev->have = 0;
     while (have != 0) {
-        int i = __builtin_ctz(have);
+        int i = __builtin_ctzll(have);
         have &= have - 1;
         Py_CLEAR(ev->value[i]);
     }
@@ -65,8 +65,8 @@ static int event_traverse(PyObject *self, visitproc visit, void *arg)
 
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(ev->dict);
-    for (uint32_t have = ev->have; have != 0; have &= have - 1) {
-        Py_VISIT(ev->value[__builtin_ctz(have)]);
+    for (uint64_t have = ev->have; have != 0; have &= have - 1) {
+        Py_VISIT(ev->value[__builtin_ctzll(have)]);
     }
     return 0;
 }

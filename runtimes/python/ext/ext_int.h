@@ -42,7 +42,8 @@
     X(POSITION, position)           \
     X(ATTEMPT, attempt)             \
     X(HTTP_VERSION, http_version)   \
-    X(DEADLINE_NS, deadline_ns)
+    X(DEADLINE_NS, deadline_ns)     \
+    X(IS_TOMBSTONE, is_tombstone)
 
 enum py_field {
 #define X(id, name) PY_FIELD_##id,
@@ -58,7 +59,7 @@ struct py_event {
     const struct st_wire_record *record;
     void *copy; /* the record, where it is ours; else NULL */
     uint64_t begin_ns;
-    uint32_t have; /* bit of each field whose value[] counts; NULL there: deleted */
+    uint64_t have; /* bit of each field whose value[] counts; NULL there: deleted */
     bool opened;   /* looked whether it is a cloud event */
     bool logged;   /* log messages about it were written */
     bool last_in_batch;

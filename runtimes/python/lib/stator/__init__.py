@@ -12,8 +12,9 @@ from stator._emit import EmitError
 from stator.context import Context
 from stator.event import Event, TriggerInfo
 from stator.logger import Logger
+from stator.outcomes import Reject, Retry
 from stator.platform import Platform, QualifiedOffset
 from stator.response import Response
 
-__all__ = ["Context", "EmitError", "Event", "Logger", "Platform", "QualifiedOffset", "Response",
-           "TriggerInfo"]
+__all__ = ["Context", "EmitError", "Event", "Logger", "Platform", "QualifiedOffset", "Reject",
+           "Response", "Retry", "TriggerInfo"]

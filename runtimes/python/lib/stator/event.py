@@ -16,7 +16,7 @@ JSON_NAMES = (
 # What a processor's event has beside them.
 EXTRA_NAMES = frozenset((
     "raw_body", "header_list", "target", "query", "scheme", "key", "peer", "trace_parent",
-    "timestamp_ns", "position", "attempt", "http_version", "deadline_ns"))
+    "timestamp_ns", "position", "attempt", "http_version", "deadline_ns", "is_tombstone"))
 
 
 class TriggerInfo:
@@ -40,7 +40,8 @@ class Event:
                     bytes are JSON
     raw_body        the bytes as they came (also where body is parsed)
     content_type    text, "" without one
-    headers         dict; HTTP names as Xxx-Yyy, of repeated ones the last
+    headers         dict; HTTP names as Xxx-Yyy, of repeated ones the last. Values are text, those
+                    of a stream's messages bytes
     header_list     list of (name, value), all of them, in order and as they were sent
     fields          dict of what stands behind "?", of repeated names the last
     id, method, path, url, topic, type, type_version, version: text
@@ -48,6 +49,9 @@ class Event:
     timestamp_ns    nanoseconds since the epoch
     size            bytes of the body
     shard_id, num_shards, offset: where it stands in its source; -1, 0 and 0 if it has no such place
+    key             bytes, b"" without one
+    is_tombstone    true for a message without a value, which is not an empty one
+    attempt         of a message: 1 when it comes first, 2 when it comes again ...
     last_in_batch   true for the last event of a batch
     trigger         TriggerInfo
 
@@ -59,8 +63,8 @@ class Event:
     content_type: str
     trigger: TriggerInfo
     fields: dict[str, str]
-    headers: dict[str, str]
-    header_list: list[tuple[str, str]]
+    headers: dict[str, Any]
+    header_list: list[tuple[str, Any]]
     id: str
     method: str
     path: str
@@ -76,6 +80,9 @@ class Event:
     last_in_batch: bool
     offset: int
     topic: str
+    key: bytes
+    is_tombstone: bool
+    attempt: int
 
     def __init__(
         self,

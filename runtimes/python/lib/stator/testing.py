@@ -22,6 +22,7 @@ from stator._worker import results
 from stator.context import Context
 from stator.event import Event, TriggerInfo, parse_body, utc
 from stator.logger import Logger
+from stator.outcomes import Outcome, Reject
 from stator.platform import Platform
 from stator.response import Response
 
@@ -149,6 +150,9 @@ def make_event(body: Any = b"", *, content_type: str = "", method: str = "", pat
     event.raw_body = body
     event.header_list = list(event.headers.items())
     event.timestamp_ns = 0
+    event.key = b""
+    event.is_tombstone = False
+    event.attempt = 1
     for name, value in attributes.items():
         setattr(event, name, value)
     return event
@@ -182,7 +186,8 @@ def make_context(*, init: Optional[Callable[[Context], Any]] = None,
 def call(handler: Callable[[Context, Event], Any], event: Union[Event, None] = None, *,
          context: Optional[Context] = None, **fields: Any) -> Reply:
     """Calls the handler, plain or asynchronous, with an event, or one of make_event(**fields). An
-    exception of the handler is raised, not made a reply."""
+    exception of the handler is raised, not made a reply; so is a Retry or Reject that it gives
+    back."""
     if event is None:
         event = make_event(**fields)
     context = context or make_context()
@@ -194,14 +199,23 @@ def call(handler: Callable[[Context, Event], Any], event: Union[Event, None] = N
 
 def call_batch(handler: Callable[[Context, list[Event]], Any], events: list[Event], *,
                context: Optional[Context] = None) -> list[Reply]:
-    """Calls a handler of batches; the replies in the order of the events."""
+    """Calls a handler of batches; the replies in the order of the events. A Retry or Reject among
+    them is a Reply as HTTP has it: 503 or 400 with the reason."""
     if events:
         events[-1].last_in_batch = True
     output = _run(handler, context or make_context(), events)
     matched = results.match_batch(output, [event.id for event in events])
-    return [_made(results.to_reply(response) if response is not None
-                  else results.no_batch_result(event.id))
-            for event, response in zip(events, matched)]
+    return [_one_of_batch(event, response) for event, response in zip(events, matched)]
+
+
+def _one_of_batch(event: Event, response: Any) -> Reply:
+    if response is None:
+        return _made(results.no_batch_result(event.id))
+    if isinstance(response, Outcome):
+        reply = _made(results.failure(response)[0])
+        reply.status_code = 400 if isinstance(response, Reject) else 503
+        return reply
+    return _made(results.to_reply(response))
 
 
 def _run(handler: Callable[..., Any], context: Context, argument: Any) -> Any:

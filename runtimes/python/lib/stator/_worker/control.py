@@ -37,7 +37,8 @@ FROM_WORKER: Spec = {
     5: ("metric", {1: ("name", "text"), 2: ("value", "double"), 3: ("gauge", "bool")}),
     6: ("drained", {}),
     7: ("forked", {1: ("worker", "int"), 2: ("pid", "sint64"), 3: ("text", "text"),
-                   4: ("temporary", "bool")})}
+                   4: ("temporary", "bool")}),
+    8: ("acknowledge", {1: ("topic", "text"), 2: ("shard", "int"), 3: ("offset", "int")})}
 
 
 def _varint(value: int) -> bytes:

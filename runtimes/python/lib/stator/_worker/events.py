@@ -66,7 +66,7 @@ def decode(source: Source, record: bytes) -> RecordEvent:
     put = event.__dict__
     put["_source"] = source
     put["_record"] = record
-    put["_seq"] = wire.record_head.unpack_from(record)[4]
+    put["_flags"], put["_seq"] = wire.record_head.unpack_from(record)[3:5]
     put["_sections"] = places = {}
     for ident, offset, length in wire.sections(record):
         places[ident] = (offset, length)
@@ -103,7 +103,8 @@ def _check_texts(event: RecordEvent) -> None:
                 if not content.isascii():
                     if ident == wire.HEADERS:
                         event.header_list  # each by itself
-                    content.decode()
+                    else:
+                        content.decode()
         if b"%" in event._bytes(wire.QUERY):
             event.fields
     except UnicodeDecodeError as exc:
@@ -135,16 +136,22 @@ def _fields(event: RecordEvent) -> dict[Text, Text]:
     return found
 
 
+def _value_of(event: RecordEvent) -> Callable[[bytes], Text]:
+    """What makes a header's value of its bytes: nothing does for the messages of a stream."""
+    return bytes if event._meta[5] >= 0 else event._source.text
+
+
 def _header_list(event: RecordEvent) -> list[tuple[Text, Text]]:
-    text = event._source.text
-    return [(text(name), text(value))
+    text, value_of = event._source.text, _value_of(event)
+    return [(text(name), value_of(value))
             for name, value in wire.unpack_headers(event._bytes(wire.HEADERS))]
 
 
 def _headers(event: RecordEvent) -> dict[Text, Text]:
     source = event._source
     name_of: Callable[[bytes], Text] = source.header_name if event._meta[8] else source.text
-    return {name_of(name): source.text(value)
+    value_of = _value_of(event)
+    return {name_of(name): value_of(value)
             for name, value in wire.unpack_headers(event._bytes(wire.HEADERS))}
 
 
@@ -191,6 +198,7 @@ _MAKERS: dict[str, Callable[[RecordEvent], Any]] = {
     "shard_id": lambda event: event._meta[5],
     "num_shards": lambda event: event._meta[6],
     "attempt": lambda event: event._meta[7],
+    "is_tombstone": lambda event: bool(event._flags & wire.NO_VALUE),
     "http_version": lambda event: event._meta[8],
     "url": lambda event: event._source.text(b""),
     "type": lambda event: event._source.text(b""),

@@ -73,7 +73,7 @@ class _Hooks:
         worker = self._worker
         reply, trace = results.failure(exc)
         worker.report(exc, trace)
-        return (*reply, wire.OUTCOME_ERROR)
+        return (*reply, *results.outcome(exc))
 
     def map_batch(self, output: Any, events: list[Any]) -> list[tuple[Any, ...]]:
         ids = [event.id for event in events]
@@ -88,7 +88,7 @@ class _Hooks:
                     raise results.WrongResult("the results of a batch cannot be streamed")
                 replies.append((*reply, wire.OUTCOME_OK))
             except BaseException as exc:
-                replies.append((*results.failure(exc)[0], wire.OUTCOME_ERROR))
+                replies.append((*results.failure(exc)[0], *results.outcome(exc)))
         return replies
 
     def open_cloud_event(self, event: Any) -> None:

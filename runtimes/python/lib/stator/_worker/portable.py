@@ -166,12 +166,13 @@ class Portable:
         found[-1].last_in_batch = True
         return call, found
 
-    def _answer(self, call: Call, seq: int, reply: Reply, outcome: int) -> None:
+    def _answer(self, call: Call, seq: int, reply: Reply, outcome: int,
+                retry_after_ms: int = 0) -> None:
         status, content_type, headers, body = reply
         flags = wire.LOGGED if call.logged else 0
         self._open.discard(seq)
         self._send(wire.result(seq, flags, _spent(call), outcome, status, content_type, headers,
-                               body))
+                               body, retry_after_ms))
 
     def _answer_failure(self, call: Call, argument: Any, exc: BaseException) -> None:
         """The same 500 for the event, or for each of the batch."""
@@ -180,19 +181,20 @@ class Portable:
         reply, trace = results.failure(exc)
         self.worker.report(exc, trace)
         for event in argument if isinstance(argument, list) else [argument]:
-            self._answer(call, events.seq(event), reply, wire.OUTCOME_ERROR)
+            self._answer(call, events.seq(event), reply, *results.outcome(exc))
 
-    def _replies(self, argument: Any, output: Any) -> list[tuple[int, Reply, int]]:
-        """(seq, reply, outcome) for each event; raises what the output is to blame for."""
+    def _replies(self, argument: Any, output: Any) -> list[tuple[int, Reply, int, int]]:
+        """(seq, reply, outcome, retry_after_ms) for each event; raises what the output is to blame
+        for."""
         if not isinstance(argument, list):
             reply = results.to_reply(output)
             if not results.is_stream(reply[3]) and len(reply[3]) > wire.RECORD_BODY:
                 reply = (*reply[:3], _one_piece(reply[3]))
-            return [(events.seq(argument), reply, wire.OUTCOME_OK)]
+            return [(events.seq(argument), reply, wire.OUTCOME_OK, 0)]
         replies = []
         matched = results.match_batch(output, [event.id for event in argument])
         for event, response in zip(argument, matched):
-            outcome = wire.OUTCOME_OK
+            outcome, retry = wire.OUTCOME_OK, 0
             try:
                 reply = results.to_reply(response)
                 if response is None:
@@ -200,8 +202,9 @@ class Portable:
                 elif results.is_stream(reply[3]):
                     raise results.WrongResult("the results of a batch cannot be streamed")
             except BaseException as exc:
-                reply, outcome = results.failure(exc)[0], wire.OUTCOME_ERROR
-            replies.append((events.seq(event), reply, outcome))
+                reply = results.failure(exc)[0]
+                outcome, retry = results.outcome(exc)
+            replies.append((events.seq(event), reply, outcome, retry))
         return replies
 
     def _end_stream(self, call: Call, exc: Optional[BaseException]) -> None:
@@ -294,8 +297,8 @@ class Portable:
             if results.is_stream(replies[0][1][3]):
                 self._stream_sync(_Stream(call, argument, replies[0][1]))
             else:
-                for seq, reply, outcome in replies:
-                    self._answer(call, seq, reply, outcome)
+                for seq, *answer in replies:
+                    self._answer(call, seq, *answer)
         worker.call = None
         del self._running[unit.seq]
         return True
@@ -416,8 +419,8 @@ class Portable:
             if results.is_stream(replies[0][1][3]):
                 await self._stream_async(_Stream(call, argument, replies[0][1]))
             else:
-                for seq, reply, outcome in replies:
-                    self._answer(call, seq, reply, outcome)
+                for seq, *answer in replies:
+                    self._answer(call, seq, *answer)
         except _Gone:
             worker.terminating = True
             worker.loop.stop()

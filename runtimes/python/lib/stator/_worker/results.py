@@ -13,6 +13,8 @@ from __future__ import annotations
 import types
 
 from stator import _json
+from stator._worker import wire
+from stator.outcomes import Outcome, Reject, retry_after_ms
 from stator.response import NO_ACK_HEADER, Response
 
 TYPE_CHECKING = False
@@ -42,8 +44,8 @@ def is_stream(body: Any) -> bool:
 
 
 def to_reply(output: Any) -> Reply:
-    """The reply that a handler's result stands for. Raises WrongResult, and what a __str__ or
-    __repr__ in it raises."""
+    """The reply that a handler's result stands for. Raises WrongResult, Retry and Reject that were
+    given back, and what a __str__ or __repr__ in it raises."""
     if isinstance(output, str):
         return 200, PLAIN, [], _json.to_utf8(output)
     if isinstance(output, (bytes, bytearray, memoryview)):
@@ -63,6 +65,8 @@ def to_reply(output: Any) -> Reply:
         if isinstance(body, str):
             return status, PLAIN, [], _json.to_utf8(body)
         return status, JSON, [], _json.encode(body).encode()
+    if isinstance(output, Outcome):
+        raise output
     return _plain(200, output)
 
 
@@ -201,10 +205,20 @@ def failure(exc: BaseException) -> tuple[Reply, str]:
     """The reply for an exception, and its traceback. Never raises an Exception."""
     if isinstance(exc, WrongResult):
         return exc.reply(), ""
+    if isinstance(exc, Outcome):
+        return (0, PLAIN, [], _json.to_utf8(exc.reason)), ""
     text = exception_text(exc)
     trace = traceback_of(exc)
     body = _json.to_utf8(f'Exception caught in handler - "{text}": {trace}')
     return (500, PLAIN, [], body), trace
+
+
+def outcome(exc: BaseException) -> tuple[int, int]:
+    """The wire's outcome for an exception, and its retry_after_ms."""
+    if not isinstance(exc, Outcome):
+        return wire.OUTCOME_ERROR, 0
+    return (wire.OUTCOME_REJECT if isinstance(exc, Reject) else wire.OUTCOME_RETRY,
+            retry_after_ms(exc))
 
 
 def exception_text(exc: BaseException) -> str:
@@ -240,7 +254,8 @@ def match_batch(output: Any, ids: list[Any]) -> list[Optional[Any]]:
             f"a batch handler gives back a list of Response, not {type(output).__name__}")
     by_id = {}
     for response in output:
-        if is_response(response) and getattr(response, "event_id", None):
+        if ((is_response(response) or isinstance(response, Outcome))
+                and getattr(response, "event_id", None)):
             by_id.setdefault(str(response.event_id), response)
     return [by_id.get(ident.decode() if isinstance(ident, bytes) else str(ident))
             for ident in ids]

@@ -112,10 +112,10 @@ def unpack_headers(content: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def result(seq: int, flags: int, duration_ns: int, outcome: int, status: int, content_type: bytes,
-           headers: list[tuple[bytes, bytes]], body: Bytes) -> bytes:
+           headers: list[tuple[bytes, bytes]], body: Bytes, retry_after_ms: int = 0) -> bytes:
     """A RESULT record."""
     parts: list[tuple[int, Bytes]] = [
-        (META, result_meta.pack(duration_ns, 0, status, outcome))]
+        (META, result_meta.pack(duration_ns, retry_after_ms, status, outcome))]
     if content_type:
         parts.append((CONTENT_TYPE, content_type))
     if headers:

@@ -12,6 +12,7 @@ from stator._worker.events import Source
 from stator.context import Context
 from stator.event import TriggerInfo
 from stator.logger import Logger
+from stator.outcomes import Outcome
 from stator.platform import Platform
 
 TYPE_CHECKING = False
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
     from stator._worker.loading import Handler
+    from stator.platform import QualifiedOffset
 
 _LEVELS = {10: 0, 20: 1, 30: 2, 40: 3}
+_MAX_TOPIC = 1024
 _NO = ("no", "false", "disable", "disabled")
 
 
@@ -102,7 +105,8 @@ class Worker:
         worker_id = str(values["worker"])
         self.logger = Logger(name=pool["name"], sink=self._log)
         self.logger.bind(worker_id=worker_id)
-        self.platform = Platform(values["platform"] or "local", values["namespace"] or "default")
+        self.platform = Platform(values["platform"] or "local", values["namespace"] or "default",
+                                 on_explicit_ack=self._acknowledge)
         self.context = Context(self.logger, self.platform, worker_id,
                                TriggerInfo(pool["kind"], pool["name"]))
         self.context._emit = self._emit
@@ -157,7 +161,9 @@ class Worker:
         self.logger.warn_with(text, **variables)
 
     def report(self, exc: BaseException, trace: str) -> None:
-        """The log message for a handler's exception."""
+        """The log message for a handler's exception; Retry and Reject are none."""
+        if isinstance(exc, Outcome):
+            return
         from stator._worker.results import exception_text
 
         self.logger.error_with("Exception caught in handler", err=exception_text(exc),
@@ -186,6 +192,14 @@ class Worker:
         raise RuntimeError("nothing can be emitted outside an event")
 
     # Control messages
+
+    async def _acknowledge(self, place: QualifiedOffset) -> None:
+        topic = _json.to_utf8(place.topic)
+        if not 0 < len(topic) <= _MAX_TOPIC:
+            raise ValueError(f"a topic of {len(topic)} bytes, 1 to {_MAX_TOPIC} expected")
+        if not 0 <= place.partition < 1 << 31 or not 0 <= place.offset < 1 << 63:
+            raise ValueError(f"{place} is no place in a stream")
+        self.control.send("acknowledge", topic=topic, shard=place.partition, offset=place.offset)
 
     def on_control(self, message: Optional[tuple[str, dict[str, Any]]]) -> None:
         """What Control.read() gave. Sets draining and terminating; the data plane calls
