@@ -61,8 +61,11 @@ void st_answer_result(struct st_process_worker *pw, const struct st_wire_view *v
         break_off(pw, "it answered an event that it does not have");
         return;
     }
-    if (st_unlikely((view->flags & ST_WIRE_LOGGED) != 0))
+    if (st_unlikely((view->flags & ST_WIRE_LOGGED) != 0) && !pw->in_turn) {
+        pw->in_turn = true;
         st_control_read(&pw->control);
+        pw->in_turn = false;
+    }
     ev = f->ev;
     owns = f->owns;
     st_flight_leave(pw, f);

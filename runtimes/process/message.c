@@ -209,7 +209,12 @@ static void on_acknowledge(struct st_process_worker *pw, const Stator__Worker__V
         return;
     }
     if (st_processor_phase(p) == ST_PHASE_STARTING)
-        return; /* triggers are not open: nothing waits */
+        return;         /* triggers are not open: nothing waits */
+    if (!pw->in_turn) { /* the results that it wrote before are waiting, and covered */
+        pw->in_turn = true;
+        st_channel_read(pw->channel);
+        pw->in_turn = false;
+    }
     at.shard = (int32_t)a->shard;
     for (unsigned i = 0; i < p->trigger_count; i++) {
         struct st_trigger *t = p->triggers[i];

@@ -49,6 +49,7 @@ struct st_process_worker {
     bool said_hello, was_ready, stopping;
     bool killed;   /* by SIGKILL, and not by us */
     bool hung_up;  /* it closed its control socket */
+    bool in_turn;  /* one of record and control message is read because of the other */
     bool retiring; /* takes nothing new, and ends when it has nothing any more */
     enum st_worker_loss loss;
     char reason[256];  /* why it is being ended; "": it ends by itself */

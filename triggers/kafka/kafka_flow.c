@@ -334,7 +334,7 @@ void kafka_acknowledge(struct kafka_partition *p, uint64_t offset)
 
     /* As Nuclio's mark of an offset: it covers the earlier ones that wait, never those that run;
      * but handlers mostly speak of the very message that they have. */
-    TAILQ_FOREACH(ke, &p->kt->running, link) {
+    TAILQ_FOREACH (ke, &p->kt->running, link) {
         r = ke->record;
         if (r->partition == p && r->offset == offset)
             r->acknowledged = true;
