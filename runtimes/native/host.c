@@ -102,6 +102,11 @@ static uint32_t host_attempt(stator_event *ev)
     return st_native_from(ev)->attempt;
 }
 
+static int host_is_tombstone(stator_event *ev)
+{
+    return (st_native_from(ev)->flags & ST_EVENT_TOMBSTONE) != 0;
+}
+
 static int64_t host_timestamp_ns(stator_event *ev)
 {
     return (int64_t)st_native_from(ev)->timestamp_ns;
@@ -205,4 +210,5 @@ const struct stator_host_v1 st_native_host = {
     .resolve = st_native_resolve,
     .log = host_log,
     .emit = st_native_emit,
+    .is_tombstone = host_is_tombstone,
 };

@@ -168,6 +168,7 @@ static void test_describe(void **state)
              "path=/a b\nquery=x=1\ncontent_type=text/plain\nbody=the body\nkey=\ntopic=\npeer=\n");
     has_line(e, "headers=2\nx-test=last\nshard=-1\noffset=0\nattempt=1\ntimestamp_ns=1");
     has_line(e, "time_left_ms=4");
+    has_line(e, "is_tombstone=0\n");
     assert_memory_equal(e->answer, "id=0", 4);
     assert_int_equal(e->answer[3 + 36], '\n');
     rig_event_free(e);

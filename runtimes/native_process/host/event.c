@@ -67,6 +67,7 @@ struct st_host_event *st_host_event_new(const struct st_wire_record *record)
     ev->magic = ST_HOST_EVENT_MAGIC;
     ev->seq = record->seq;
     ev->record = record;
+    ev->is_tombstone = (record->flags & ST_WIRE_NO_VALUE) != 0;
     ev->in_ring = true;
     st_arena_init(&ev->arena, ev->space, sizeof ev->space);
     st_arena_init(&ev->late, NULL, 0);
@@ -304,6 +305,11 @@ static uint32_t host_attempt(stator_event *ev)
     return st_host_from(ev)->meta.attempt;
 }
 
+static int host_is_tombstone(stator_event *ev)
+{
+    return st_host_from(ev)->is_tombstone;
+}
+
 static int64_t host_timestamp_ns(stator_event *ev)
 {
     return (int64_t)st_host_from(ev)->meta.timestamp_ns;
@@ -374,4 +380,5 @@ const struct stator_host_v1 st_host_table = {
     .resolve = st_host_resolve,
     .log = st_host_log,
     .emit = st_host_emit,
+    .is_tombstone = host_is_tombstone,
 };

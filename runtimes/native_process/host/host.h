@@ -56,6 +56,7 @@ struct st_host_event {
     uint64_t seq;
     uint64_t begun_ns;
     struct st_wire_event meta;
+    bool is_tombstone;
     struct st_slice sections[ST_HOST_SECTIONS]; /* by enum st_wire_id */
     const struct st_wire_record *record;
     struct stator_header *headers; /* made when somebody asks */

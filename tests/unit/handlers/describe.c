@@ -67,6 +67,7 @@ static int handle(const struct stator_host_v1 *host, void *user, stator_event *e
     line(&t, "attempt=%u\n", (unsigned)host->attempt(ev));
     line(&t, "timestamp_ns=%lld\n", (long long)host->timestamp_ns(ev));
     line(&t, "time_left_ms=%lld\n", (long long)host->time_left_ms(ev));
+    line(&t, "is_tombstone=%d\n", host->is_tombstone(ev));
     host->log(ev, STATOR_LOG_DEBUG, "described an event");
     host->log(NULL, STATOR_LOG_DEBUG, "described no event");
     reply.body = t.bytes;

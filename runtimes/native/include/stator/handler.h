@@ -33,7 +33,7 @@
  *
  * Changes
  *   1.0  first version
- *   1.1  emit()
+ *   1.1  emit(), is_tombstone()
  */
 #ifndef STATOR_HANDLER_H
 #define STATOR_HANDLER_H
@@ -212,6 +212,9 @@ struct stator_host_v1 {
      * message is too large, or too much is under way; GONE: the event was answered already. The
      * function's log says more. */
     int (*emit)(stator_event *ev, const char *output, const struct stator_message *message);
+
+    /* Since 1.1: 1 for a message without a value, which is not an empty one; else 0. */
+    int (*is_tombstone)(stator_event *ev);
 };
 
 /* What the shared object exports. Members that are NULL are not called, but handle is required. */
