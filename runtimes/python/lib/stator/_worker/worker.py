@@ -194,10 +194,12 @@ class Worker:
     # Control messages
 
     async def _acknowledge(self, place: QualifiedOffset) -> None:
+        if place.partition < 0:
+            return  # of an event that no stream brought: nobody waits for it, as with Nuclio
         topic = _json.to_utf8(place.topic)
         if not 0 < len(topic) <= _MAX_TOPIC:
             raise ValueError(f"a topic of {len(topic)} bytes, 1 to {_MAX_TOPIC} expected")
-        if not 0 <= place.partition < 1 << 31 or not 0 <= place.offset < 1 << 63:
+        if place.partition >= 1 << 31 or not 0 <= place.offset < 1 << 63:
             raise ValueError(f"{place} is no place in a stream")
         self.control.send("acknowledge", topic=topic, shard=place.partition, offset=place.offset)
 
