@@ -133,10 +133,11 @@ def test_replies_that_wait_for_a_slow_one(start):
             done = s.metric("nuclio_processor_handled_events_total", result="success")
             time.sleep(0.05)
         if time.monotonic() - begin < 2.5:  # the first one still sleeps
-            assert 0 < done < 10
+            assert 0 < done < count / 2
         assert c.read_response().body == b"3000"
         for _ in range(count):
-            assert c.read_response().body == body
+            answer = c.read_response()
+            assert (answer.status, len(answer.body)) == (200, len(body)), answer.body[:200]
         sender.join()
 
 

@@ -55,7 +55,7 @@ class Function:
 
     def wait_notes(self, count: int) -> list[Any]:
         wait_until(lambda: len(self.notes()) >= count, 30,
-                   f"{count} notes: {self.notes()[-5:]}\n{self.proc.report()}")
+                   lambda: f"{count} notes: {self.notes()[-5:]}\n{self.proc.report()}")
         return self.notes()
 
 
@@ -81,7 +81,7 @@ Make = Callable[..., Function]
 
 def wait_committed(kafka: Client, function: Function, topic: str, offset: int) -> None:
     wait_until(lambda: kafka.committed(function.group, topic).get(0) == offset, 30,
-               f"offset {offset} committed: {kafka.committed(function.group, topic)}")
+               lambda: f"offset {offset} committed: {kafka.committed(function.group, topic)}")
 
 
 @WORKERS

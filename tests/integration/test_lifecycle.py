@@ -303,14 +303,15 @@ def test_slow_reader_of_a_big_answer_gets_it(start):
 
 
 def test_upload_that_had_begun_is_served(start):
-    s = start("echo")
-    with s.connect() as c:
+    s = start("echo", own={"loops": 1})
+    with s.connect() as c, s.connect() as idle:
+        assert idle.ask("POST", body=b"x").status == 200
         c.send(build_request("POST", headers=[("Content-Length", "10"),
                                               ("Expect", "100-continue")]))
         assert c.read_head().status == 100
         c.send(b"12345")
         s.signal()
-        wait_until(lambda: s.ready() == 503)
+        assert idle.is_closed()  # the loop knows
         c.send(b"67890")
         answer = c.read_response()
         assert (answer.body, answer.closes) == (b"1234567890", True)

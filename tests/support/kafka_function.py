@@ -51,8 +51,9 @@ class Function:
         return self.started[-1]
 
     def seen(self) -> list[dict[str, Any]]:
-        """What the handlers wrote, in the order of writing."""
-        return [json.loads(line) for line in self.out.read_text().splitlines()]
+        """What the handlers wrote, in the order of writing. A line may be seen half written."""
+        return [json.loads(line) for line in self.out.read_text().splitlines(keepends=True)
+                if line.endswith("\n")]
 
     def places(self) -> Counter[tuple[int, int]]:
         """How often each message was handled."""

@@ -47,15 +47,18 @@ def patience(seconds: float) -> float:
     return seconds * SLOWNESS
 
 
-def wait_until(check: Callable[[], Any], seconds: float = 10, what: str = "") -> Any:
-    """Returns the first true value of check(); fails when patience(seconds) have passed."""
+def wait_until(check: Callable[[], Any], seconds: float = 10,
+               what: str | Callable[[], str] = "") -> Any:
+    """Returns the first true value of check(); fails when patience(seconds) have passed, saying
+    what."""
     end = time.monotonic() + patience(seconds)
     while True:
         value = check()
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"not within {patience(seconds):g} s: {what or check}")
+            text = what() if callable(what) else what or check
+            raise AssertionError(f"not within {patience(seconds):g} s: {text}")
         time.sleep(0.01)
 
 
