@@ -483,6 +483,12 @@ static void on_idle(struct st_channel *ch)
     watch(pw);
 }
 
+void st_flight_read(struct st_process_worker *pw)
+{
+    st_channel_read(pw->channel);
+    on_idle(pw->channel);
+}
+
 /* Taking back */
 
 /* Takes flights out of both lists that the worker has not begun: unsent, or at or behind *from, or,

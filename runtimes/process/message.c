@@ -212,7 +212,7 @@ static void on_acknowledge(struct st_process_worker *pw, const Stator__Worker__V
         return;         /* triggers are not open: nothing waits */
     if (!pw->in_turn) { /* the results that it wrote before are waiting, and covered */
         pw->in_turn = true;
-        st_channel_read(pw->channel);
+        st_flight_read(pw);
         pw->in_turn = false;
     }
     at.shard = (int32_t)a->shard;

@@ -107,6 +107,10 @@ void st_flight_refuse(struct st_worker *w, struct st_event *ev, uint32_t assignm
 /* Records of the channel. */
 extern const struct st_channel_handler st_flight_handler;
 
+/* Takes what the worker has written so far, as if the loop had seen it just now: nothing else may
+ * come that would have the credits granted. */
+void st_flight_read(struct st_process_worker *pw);
+
 /* No more credits; what it has not begun goes back to the pool. */
 void st_flight_withdraw(struct st_process_worker *pw);
 
