@@ -6,7 +6,6 @@
  * heard: pausing throws away what was fetched of it. */
 #include <errno.h>
 #include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "processor/core/alloc.h"
 #include "processor/core/clock.h"
@@ -99,14 +98,10 @@ static void look_at_window(struct kafka_partition *p, uint64_t now)
 
 void kafka_poll(struct kafka_trigger *kt)
 {
-    uint64_t count;
-
     if (kt->state == KAFKA_OFF || kt->state >= KAFKA_LEAVING)
         return;
     if (kt->full > 0 && kafka_is_flowing(kt))
-        return;
-    if (read(kt->fd, &count, sizeof count) < 0 && errno != EAGAIN)
-        ST_LOG_LIMITED(ST_LOG_WARN, "processor.kafka", "The wake-up could not be read");
+        return; /* set_full() polls again */
     kt->yielded = false;
     kt->served = 0;
     kt->poll_until_ns = st_clock_mono() + TURN_NS;
@@ -285,7 +280,8 @@ int kafka_consumer_open(struct kafka_trigger *kt, struct st_error *err)
     rd_kafka_poll_set_consumer(kt->rk);
     kt->queue = rd_kafka_queue_get_consumer(kt->rk);
     rd_kafka_queue_io_event_enable(kt->queue, kt->fd, &one, sizeof one);
-    event_assign(&kt->fd_event, kt->loop->base, kt->fd, EV_READ | EV_PERSIST, on_fd, kt);
+    /* Edge-triggered, never read: each write is a new edge, and a full window makes no noise. */
+    event_assign(&kt->fd_event, kt->loop->base, kt->fd, EV_READ | EV_PERSIST | EV_ET, on_fd, kt);
     event_add(&kt->fd_event, NULL);
     st_timer_init(&kt->tick, on_tick);
     st_timer_init(&kt->commit_timer, on_commit_timer);
