@@ -14,7 +14,7 @@ SUPPORT := tests/support
 STAGES := quick lint asan tsan coverage fuzz
 
 .DEFAULT_GOAL := build
-.PHONY: help deps build run test format bench soak kills docs install clean $(STAGES)
+.PHONY: help deps build run test format bench soak kills chaos docs install clean $(STAGES)
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/\1\t\2/' \
@@ -59,6 +59,10 @@ soak: build ## ten minutes of half load on a Python function, memory must stay f
 
 kills: build ## kills Python workers under load 200 times, none may stay away (ARGS='--kills 50')
 	@tests/bench/kills.py $(ARGS)
+
+chaos: build ## 200 random faults while a function reads Kafka, nothing may be lost (ARGS='--seed 2 --worker python')
+	@$(SUPPORT)/install-deps.sh test && $(SUPPORT)/venv.sh && $(SUPPORT)/kafka.sh 3.9.1 && $(SUPPORT)/toxiproxy.sh
+	@build/venv/bin/python tests/bench/chaos.py $(ARGS)
 
 install: build ## into $(DESTDIR)$(PREFIX)
 	@DESTDIR="$(DESTDIR)" cmake --install build --prefix "$(PREFIX)"

@@ -18,7 +18,7 @@ import shlex
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stator_proc import ROOT, patience, wait_until
@@ -83,25 +83,26 @@ class Broker:
 
     config      further lines of server.properties, which win
     secure      also with the listeners of SECURE; the TLS of SSL wants a client's certificate
-    advertised  port that clients are told for PLAINTEXT, for instance of a proxy
+    proxied     ports of proxies: listener PROXY1, PROXY2 ... each, whose clients are sent there
     voters      of a Cluster: node id -> port of its controller
     """
 
     def __init__(self, folder: Path, *, version: str = VERSION, secure: bool = False,
-                 config: dict[str, object] | None = None, advertised: int | None = None,
+                 config: dict[str, object] | None = None, proxied: Sequence[int] = (),
                  node: int = 1, ports: list[int] | None = None,
                  voters: dict[int, int] | None = None, start: bool = True):
         self.dir = Path(folder) / f"kafka-{node}"
         self.dir.mkdir(parents=True)
         self.jars = ROOT / "build" / "kafka" / version
         subprocess.run([ROOT / "tests/support/kafka.sh", version], check=True)
-        names = ["PLAINTEXT", *(SECURE if secure else ())]
+        proxies = {f"PROXY{i + 1}": port for i, port in enumerate(proxied)}
+        names = ["PLAINTEXT", *(SECURE if secure else ()), *proxies]
         numbers = ports or free_ports(len(names) + 1)
         self.ports = dict(zip(["CONTROLLER", *names], numbers))
         self.pki = Pki(self.dir / "pki") if secure else None
         self.log_file = self.dir / "broker.log"
         self.popen: subprocess.Popen[bytes] | None = None
-        lines = self._properties(node, names, voters, advertised) | (config or {})
+        lines = self._properties(node, names, voters, proxies) | (config or {})
         self.properties = self.dir / "server.properties"
         self.properties.write_text("".join(f"{k}={v}\n" for k, v in lines.items()), "utf-8")
         self._format(secure)
@@ -109,10 +110,10 @@ class Broker:
             self.start()
 
     def _properties(self, node: int, names: list[str], voters: dict[int, int] | None,
-                    advertised: int | None) -> dict[str, object]:
+                    proxies: dict[str, int]) -> dict[str, object]:
         voters = voters or {node: self.ports["CONTROLLER"]}
         copies = len(voters)
-        told = {n: self.ports[n] for n in names} | ({"PLAINTEXT": advertised} if advertised else {})
+        told = {n: self.ports[n] for n in names} | proxies
         lines: dict[str, object] = {
             "process.roles": "broker,controller",
             "node.id": node,
@@ -122,7 +123,8 @@ class Broker:
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",
             "listener.security.protocol.map": ",".join(
-                ["CONTROLLER:PLAINTEXT", *(f"{n}:{n}" for n in names)]),
+                ["CONTROLLER:PLAINTEXT",
+                 *(f"{n}:{'PLAINTEXT' if n in proxies else n}" for n in names)]),
             "log.dirs": self.dir / "data",
             "num.partitions": 4,
             "default.replication.factor": copies,

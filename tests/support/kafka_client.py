@@ -20,7 +20,7 @@ class Client:
     def __init__(self, bootstrap: str, **settings: Any):
         self.bootstrap = bootstrap
         self.settings = {"bootstrap.servers": bootstrap, "broker.address.family": "v4",
-                         "log_level": 3, **{k.replace("_", "."): v for k, v in settings.items()}}
+                         "log_level": 2, **{k.replace("_", "."): v for k, v in settings.items()}}
         self.admin = AdminClient(self.settings)
 
     def create_topic(self, partitions: int = 1, name: str | None = None, replicas: int = -1,
