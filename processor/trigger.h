@@ -23,6 +23,14 @@ struct st_trigger_config;
 
 enum { ST_TRIGGER_MEMBER_MAX = 128 };
 
+/* An annotation of the function (metadata.annotations) that sets an option of each trigger of the
+ * kind. */
+struct st_annotation {
+    const char *name;   /* NULL ends a table */
+    const char *option; /* "attributes.sasl.user", "explicitAckMode"; NULL: accepted in silence */
+    bool wins;          /* over the trigger's own option; otherwise that one does */
+};
+
 struct st_trigger_kind {
     const char *name;           /* as events report it: "http", "cron", "kafka-cluster" */
     const char *const *aliases; /* other values of `kind`, NULL-terminated; may be NULL */
@@ -31,7 +39,9 @@ struct st_trigger_kind {
                         * again, in order, as struct st_delivery_config says */
     const struct st_option *attributes; /* table of `attributes`, fills attributes_size bytes */
     size_t attributes_size;
-    size_t obj_size; /* of the kind's struct, which begins with struct st_trigger */
+    const struct st_annotation *annotations; /* or NULL */
+    const char *annotation_prefix; /* of them all: who writes another one is warned; or NULL */
+    size_t obj_size;               /* of the kind's struct, which begins with struct st_trigger */
 
     /* Main thread, while configuration is read: what the tables can't say of url and attributes,
      * and `stator check` should tell. On a fault err has what is wrong, and member where: "url",

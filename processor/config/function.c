@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "processor/config/annotations.h"
 #include "processor/config/function_table.h"
 #include "processor/config/kinds.h"
 #include "processor/config/output_table.h"
@@ -153,7 +154,7 @@ static void warn_of_delivery(struct st_reader *r, const struct st_raw_trigger *r
 }
 
 static void finish_trigger(struct st_reader *r, struct st_raw_trigger *raw,
-                           const struct st_config_env *env)
+                           struct st_node annotations, const struct st_config_env *env)
 {
     struct st_kind_choice choice = {.known = nuclio_triggers};
     struct trigger_path path;
@@ -184,6 +185,7 @@ static void finish_trigger(struct st_reader *r, struct st_raw_trigger *raw,
     raw->c.attributes =
         read_attributes(r, raw->c.kind->attributes, raw->c.kind->attributes_size, raw->attributes,
                         trigger_path(&path, raw->key, "attributes"));
+    st_annotations_read(r, annotations, raw);
     if (r->diag->errors == errors)
         check_trigger(r, raw);
 }
@@ -229,7 +231,7 @@ static void finish_triggers(struct st_reader *r, struct st_raw_function *raw,
     f->triggers = st_config_alloc(r->mem, raw->trigger_count * sizeof(f->triggers[0]));
     f->trigger_count = raw->trigger_count;
     for (size_t i = 0; i < raw->trigger_count; i++) {
-        finish_trigger(r, &raw->triggers[i], env);
+        finish_trigger(r, &raw->triggers[i], raw->annotations, env);
         f->triggers[i] = raw->triggers[i].c;
     }
     check_triggers(r, raw);
@@ -426,15 +428,9 @@ struct st_trigger_config *st_function_add_trigger(struct st_function_config *f, 
 {
     struct st_raw_trigger raw = {.key = name};
     struct st_trigger_config *more;
-    const struct st_option *row = st_function_table;
     size_t size = kind->attributes_size;
 
-    /* The defaults of any trigger stand in the table of the map's items. */
-    while (strcmp(row->name, "spec") != 0)
-        row++;
-    for (row = row->table; strcmp(row->name, "triggers") != 0; row++)
-        ;
-    st_reader_defaults(mem, row->table, &raw);
+    st_reader_defaults(mem, st_trigger_table, &raw);
     raw.c.name = name;
     raw.c.kind = kind;
     raw.c.attributes = st_config_alloc(mem, size > 0 ? size : 1);

@@ -264,7 +264,7 @@ static const struct st_option dead_letter_table[] = {
      .example = "dead"},
     END};
 
-static const struct st_option trigger_table[] = {
+const struct st_option st_trigger_table[] = {
     {.name = "kind",
      .type = ST_OPT_STRING,
      .offset = TRIGGER(kind),
@@ -476,7 +476,7 @@ static const struct st_option spec_table[] = {
     {.name = "triggers",
      .type = ST_OPT_MAP,
      .offset = RAW(triggers),
-     .table = trigger_table,
+     .table = st_trigger_table,
      .item_size = sizeof(struct st_raw_trigger),
      .help = "Sources of events, by name.",
      .example = "{http: {kind: http}}"},
@@ -566,7 +566,11 @@ static const struct st_option metadata_table[] = {
      .offset = RAW(labels),
      .help = "Of these the processor reads nuclio.io/project-name.",
      .example = "{nuclio.io/project-name: default}"},
-    CONTROLLER("annotations"),
+    {.name = "annotations",
+     .type = ST_OPT_NODE,
+     .offset = RAW(annotations),
+     .help = "Of these the processor reads what kinds of triggers have, such as "
+             "nuclio.io/kafka-session-timeout."},
     CONTROLLER("resourceVersion"),
     CONTROLLER("uid"),
     CONTROLLER("creationTimestamp"),

@@ -22,6 +22,7 @@ struct st_raw_sink {
 struct st_raw_function {
     struct st_function_config f;
     struct st_string_map labels;
+    struct st_node annotations;
     const char *runtime;
     struct st_node runtime_attributes;
     struct st_raw_trigger *triggers;
@@ -33,6 +34,9 @@ struct st_raw_function {
     struct st_node outputs;  /* each for its kind's table */
     struct st_node platform; /* embedded platform.yaml */
 };
+
+/* The table of one trigger, which fills a struct st_raw_trigger. */
+extern const struct st_option st_trigger_table[];
 
 /* debug, info, warn, error, warning; NULL-terminated. st_log_level_of(index) gives the level. */
 extern const char *const st_log_level_names[];

@@ -442,3 +442,24 @@ void st_reader_fill(struct st_reader *r, const struct st_option *table, void *ba
     st_reader_defaults(r->mem, table, base);
     fill(r, table, base, node, up);
 }
+
+void st_reader_set_text(struct st_reader *r, const struct st_option *row, void *base,
+                        struct st_node node, const struct st_path *path)
+{
+    char fault[512];
+
+    if (st_node_kind(node) == ST_NODE_NULL)
+        return; /* as absent */
+    if (st_node_kind(node) != ST_NODE_SCALAR)
+        complain_type(r, row, node, path);
+    else if (st_value_read_text(r->doc, row, base, node, fault, sizeof(fault)) != 0)
+        complain(r, node, path, fault);
+    else
+        mark_set(r, (char *)base + row->offset, node);
+}
+
+void st_reader_warn_at(struct st_reader *r, struct st_node node, const struct st_path *path,
+                       const char *text)
+{
+    st_diag_warn(r->diag, place_of(r, node), "%s: %s", path_text(r, path), text);
+}

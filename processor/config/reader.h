@@ -39,6 +39,15 @@ void st_reader_defaults(struct st_config_memory *mem, const struct st_option *ta
 void st_reader_fill(struct st_reader *r, const struct st_option *table, void *base,
                     struct st_node node, const struct st_path *up);
 
+/* Sets one option of base from a scalar that is written as text, whatever the option's type
+ * (st_value_read_text). path is the node's own, for faults. */
+void st_reader_set_text(struct st_reader *r, const struct st_option *row, void *base,
+                        struct st_node node, const struct st_path *path);
+
+/* A warning about the node at path. */
+void st_reader_warn_at(struct st_reader *r, struct st_node node, const struct st_path *path,
+                       const char *text);
+
 /* True when the document set the field (its address within a filled struct; items of LIST and MAP
  * by the item's address); *node, which may be NULL, gets the place. */
 bool st_reader_was_set(const struct st_reader *r, const void *field, struct st_node *node);

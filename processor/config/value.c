@@ -445,10 +445,14 @@ static bool restore(const struct st_secrets *secrets, struct scalar *s)
     return true;
 }
 
-int st_value_read(struct st_document *doc, const struct st_option *row, void *base,
-                  struct st_node node, char *fault, size_t n)
+static bool takes_text(const struct st_option *row)
 {
-    struct scalar s = scalar_of(row, node);
+    return row->type == ST_OPT_STRING || row->type == ST_OPT_DURATION;
+}
+
+static int read_scalar(struct st_document *doc, const struct st_option *row, void *base,
+                       struct scalar s, struct st_node node, char *fault, size_t n)
+{
     struct st_config_memory *mem = doc->mem;
     read_fn *read = reader_of(row->type);
 
@@ -481,15 +485,19 @@ int st_value_read(struct st_document *doc, const struct st_option *row, void *ba
     return ST_ERR_INVALID;
 }
 
-/* ---- defaults ---- */
+int st_value_read(struct st_document *doc, const struct st_option *row, void *base,
+                  struct st_node node, char *fault, size_t n)
+{
+    return read_scalar(doc, row, base, scalar_of(row, node), node, fault, n);
+}
 
-static void default_list(struct st_config_memory *mem, const struct st_option *row, void *field)
+static void split_list(struct st_config_memory *mem, struct st_slice text, void *field)
 {
     struct st_string_list list = {NULL, 0};
-    char *rest = st_config_text(mem, st_slice_of(row->value)), *item;
+    char *rest = st_config_text(mem, text), *item;
     size_t room = 1;
 
-    for (const char *p = row->value; *p != '\0'; p++)
+    for (const char *p = rest; *p != '\0'; p++)
         room += *p == ',';
     list.items = st_config_alloc(mem, room * sizeof(list.items[0]));
     while ((item = strsep(&rest, ",")) != NULL) {
@@ -501,6 +509,22 @@ static void default_list(struct st_config_memory *mem, const struct st_option *r
     memcpy(field, &list, sizeof(list));
 }
 
+int st_value_read_text(struct st_document *doc, const struct st_option *row, void *base,
+                       struct st_node node, char *fault, size_t n)
+{
+    struct scalar s = scalar_of(row, node);
+
+    if (row->type == ST_OPT_STRING_LIST) {
+        split_list(doc->mem, s.text, (char *)base + row->offset);
+        return 0;
+    }
+    s.quoted = false;
+    s.type = takes_text(row) ? ST_SCALAR_TEXT : st_scalar_resolve(s.text);
+    return read_scalar(doc, row, base, s, node, fault, n);
+}
+
+/* ---- defaults ---- */
+
 void st_value_default(struct st_config_memory *mem, const struct st_option *row, void *base)
 {
     struct scalar s = {.text = st_slice_of(row->value)};
@@ -508,12 +532,11 @@ void st_value_default(struct st_config_memory *mem, const struct st_option *row,
     read_fn *read = reader_of(row->type);
 
     if (row->type == ST_OPT_STRING_LIST) {
-        default_list(mem, row, field);
+        split_list(mem, st_slice_of(row->value), field);
         return;
     }
     ST_ASSERT(read != NULL);
-    s.type = row->type == ST_OPT_STRING || row->type == ST_OPT_DURATION ? ST_SCALAR_TEXT
-                                                                        : st_scalar_resolve(s.text);
+    s.type = takes_text(row) ? ST_SCALAR_TEXT : st_scalar_resolve(s.text);
     ST_ASSERT(read(mem, row, field, &s) == 0);
 }
 

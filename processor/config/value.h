@@ -13,6 +13,11 @@
 int st_value_read(struct st_document *doc, const struct st_option *row, void *base,
                   struct st_node node, char *fault, size_t n) ST_MUST_CHECK;
 
+/* The same where every value is written as text, quoted or not; a list's items are separated by
+ * commas. */
+int st_value_read_text(struct st_document *doc, const struct st_option *row, void *base,
+                       struct st_node node, char *fault, size_t n) ST_MUST_CHECK;
+
 /* Sets the row's default, which is not NULL. A bad one is a broken invariant. */
 void st_value_default(struct st_config_memory *mem, const struct st_option *row, void *base);
 

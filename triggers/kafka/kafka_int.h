@@ -183,6 +183,10 @@ static inline const struct kafka_attributes *kafka_attributes_of(const struct ka
     return kt->base.attributes;
 }
 
+/* kafka_annotations.c */
+extern const struct st_annotation kafka_annotations[];
+extern const char kafka_annotation_prefix[];
+
 /* kafka_options.c */
 extern const struct st_option kafka_attribute_table[];
 int kafka_check(const struct st_trigger_config *config, char member[ST_TRIGGER_MEMBER_MAX],

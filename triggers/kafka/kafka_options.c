@@ -250,6 +250,8 @@ static int set_fetch(rd_kafka_conf_t *conf, const struct kafka_attributes *a, st
         st_kafka_conf_set(conf, err, "fetch.min.bytes", NUMBER(a->fetch_min)) != ST_OK ||
         st_kafka_conf_set(conf, err, "fetch.error.backoff.ms", "100") != ST_OK ||
         st_kafka_conf_set(conf, err, "reconnect.backoff.max.ms", "1000") != ST_OK ||
+        /* New topics and partitions are found soon; 5 minutes otherwise. */
+        st_kafka_conf_set(conf, err, "topic.metadata.refresh.interval.ms", "10000") != ST_OK ||
         st_kafka_conf_set(conf, err, "fetch.message.max.bytes", NUMBER(a->fetch_default)) !=
             ST_OK ||
         (most > 0 && st_kafka_conf_set(conf, err, "fetch.max.bytes", NUMBER(most)) != ST_OK))
