@@ -14,11 +14,11 @@ SUPPORT := tests/support
 STAGES := quick lint asan tsan coverage fuzz
 
 .DEFAULT_GOAL := build
-.PHONY: help deps build run test format bench soak kills chaos docs install clean $(STAGES)
+.PHONY: help deps build run test format bench bench-kafka soak kills chaos docs install clean $(STAGES)
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/\1\t\2/' \
-	  | while IFS="$$(printf '\t')" read -r name text; do printf '  %-10s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/' \
+	  | while IFS="$$(printf '\t')" read -r name text; do printf '  %-12s %s\n' "$$name" "$$text"; done
 
 run: ## build what is missing, serve an example on :8080 (EXAMPLE=hello-c PORT=8080)
 	@test -d docs/examples/$(EXAMPLE) || { echo "no docs/examples/$(EXAMPLE); there are:" >&2; \
@@ -52,7 +52,10 @@ docs: build ## write the reference of docs/configuration.md anew
 
 bench: build ## measure beside reference servers (ARGS='--case http-get --rounds 3')
 	@tests/bench/setup.sh
-	@tests/bench/bench.py $(or $(ARGS),--case all)
+	@tests/bench/bench.py $(or $(ARGS),--case 'http-*' 'python-*')
+
+bench-kafka: build ## the same with a real Kafka broker, which Maven fetches
+	@tests/bench/bench.py $(or $(ARGS),--case 'kafka-*')
 
 soak: build ## ten minutes of half load on a Python function, memory must stay flat (ARGS='--seconds 60')
 	@tests/bench/soak.py $(ARGS)

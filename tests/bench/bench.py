@@ -20,6 +20,7 @@ from pathlib import Path
 import cases
 import procs
 import report
+import streams
 import subject
 
 EXTRA_TRIES = 4     # for one server of one case, beyond the rounds, when runs are noisy
@@ -33,7 +34,8 @@ def parse_args():
     p.add_argument("--list", action="store_true", help="list the cases and stop")
     p.add_argument("--table", action="store_true", help="print Markdown for docs/benchmarks.md")
     p.add_argument("--rounds", type=int, default=5)
-    p.add_argument("--seconds", type=int, default=2, help="length of one run")
+    p.add_argument("--seconds", type=int, default=2, help="length of one run, but for streams")
+    p.add_argument("--messages", type=int, help="of a stream, read at most so many in one run")
     p.add_argument("--only", nargs="+", metavar="SERVER",
                    help="of the references, only these (and the limit)")
     p.add_argument("--no-stator", action="store_true",
@@ -108,9 +110,26 @@ def run_http(opt, case, name, gate):
         server.stop()
 
 
+def run_kafka(opt, case, name, gate):
+    """One run of one consumer (or producer) on a topic that was filled before."""
+    if opt.kafka is None:
+        opt.kafka = streams.Kafka(opt.dir, opt.out)
+    stream = opt.kafka.stream(case.messages, min(case.count, opt.messages or case.count))
+    place = cases.Place(opt.out, opt.dir, None, stream)
+    argv = start_command(opt, case, name, place)[0]
+    gate.wait(opt.kafka)
+    if name in cases.SERVERS:
+        result = streams.run_limit(opt.kafka, argv, opt.server_core, opt.dir)
+    else:
+        result = streams.run_subject(stream, opt.kafka, argv, opt.server_core, opt.dir)
+    if case.echo and opt.kafka.end(stream.target) < stream.count * streams.LAST:
+        result["error"] = "messages were not published"
+    return result
+
+
 # How a case is run: (opt, case, name, gate) -> result with total, req_s and error, and unless
 # there was an error, server_cpu, wall and foreign.
-RUNNERS = {"http": run_http}
+RUNNERS = {"http": run_http, "kafka": run_kafka}
 
 
 def run_once(opt, case, name, gate):
@@ -168,7 +187,8 @@ def run_cases(opt):
     """Runs and shows the chosen cases; case name -> what measure() gave."""
     everything = {}
     for case in opt.cases:
-        if lack := cases.missing((cases.CLIENTS[case.client].needs,), opt.out):
+        needs = cases.CLIENTS[case.client].needs if case.runner == "http" else "java"
+        if lack := cases.missing((needs,), opt.out):
             opt.left_out.setdefault(case.name, f"{case.name} is left out: no {lack}")
             continue
         everything[case.name] = results = measure(opt, case)
@@ -204,7 +224,12 @@ def main():
     with tempfile.TemporaryDirectory(dir=opt.out, prefix="run-") as directory:
         opt.dir = Path(directory)
         opt.dir.chmod(0o755)        # nginx gives up root and must still read its files
-        everything = run_cases(opt)
+        opt.kafka = None
+        try:
+            everything = run_cases(opt)
+        finally:
+            if opt.kafka is not None:
+                opt.kafka.stop()
     return any(r["error"] for c in everything.values() for runs in c.values() for r in runs)
 
 

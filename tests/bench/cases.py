@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import streams
 import subject
 
 HERE = Path(__file__).resolve().parent
@@ -21,6 +22,7 @@ class Place:
     out: Path           # what the build made
     dir: Path           # scratch folder of this run
     port: int
+    stream: streams.Stream | None = None    # what it reads
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,9 @@ class Case:
     args: tuple = ()
     runner: str = "http"        # a key of bench.RUNNERS
     echo: bool = False
+    messages: streams.Messages | None = None    # of a stream: what is read
+    count: int = 0              # and how many of it
+    figure: str = "per_core"    # what ratios are of: or req_s, where everybody waits
 
 
 def fill(name, place, **more):
@@ -78,6 +83,10 @@ SERVERS = {
                                  str(p.port), "--loop", "uvloop", "--http", "httptools",
                                  "--no-access-log", "--log-level", "warning"],
                       ("{out}/peers/bin/uvicorn",)),
+    "limit_kafka": Server(lambda p: p.stream.limit("consume"), ("{out}/limit_kafka",)),
+    "limit_kafka_group": Server(lambda p: p.stream.limit("group"), ("{out}/limit_kafka",)),
+    "limit_kafka_produce": Server(lambda p: p.stream.limit("produce"), ("{out}/limit_kafka",)),
+    "limit_kafka_copy": Server(lambda p: p.stream.limit("copy"), ("{out}/limit_kafka",)),
     "node": Server(lambda p: ["node", str(HERE / "peers/node_http.js"), str(p.port)], ("node",)),
 }
 
@@ -87,6 +96,14 @@ SUBJECTS = {
     "stator-thread": "native-thread.yaml",
     "stator-process": "native-process.yaml",
     "stator-python": "python.yaml",
+    "stator-kafka": "kafka.yaml",
+    "stator-kafka-python": "kafka-python.yaml",
+    "stator-kafka-python-batch": "kafka-python-batch.yaml",
+    "stator-kafka-emit": "kafka-emit.yaml",
+    "stator-kafka-emit-none": "kafka-emit-none.yaml",
+    "stator-kafka-partition": "kafka-order-partition.yaml",
+    "stator-kafka-key4": "kafka-order-key4.yaml",
+    "stator-kafka-key32": "kafka-order-key32.yaml",
 }
 
 
@@ -131,6 +148,10 @@ _WEB = ("limit_http", "nginx", "fasthttp_worker", "node")
 _PYTHON = ("limit_http", "uvicorn")
 _GET = ("-e", str(len(HELLO)))
 _POST = ("-s", "1024", "-E")
+_KAFKA = ("limit_kafka", "limit_kafka_group")
+_SMALL = streams.Messages(4000000, 100, keys=10000, partitions=16)
+_LARGE = streams.Messages(1000000, 1024, keys=10000, partitions=16)
+_FEW_KEYS = streams.Messages(100000, 100, keys=100, partitions=8)
 
 CASES = {c.name: c for c in (
     Case("http-get", "GET, 64 connections", _WEB, args=("-c", "64", *_GET)),
@@ -153,6 +174,20 @@ CASES = {c.name: c for c in (
          ("stator-python",), args=("-c", "64", *_POST), echo=True),
     Case("python-pipelined", "GET, 64 connections, 16 in flight on each, a Python worker process",
          _PYTHON, ("stator-python",), args=("-c", "64", "-D", "16", *_GET)),
+    Case("kafka-100", "messages of 100 B, a C handler that does nothing", _KAFKA,
+         ("stator-kafka",), runner="kafka", messages=_SMALL, count=4000000),
+    Case("kafka-1k", "messages of 1 KiB, a C handler that does nothing", _KAFKA,
+         ("stator-kafka",), runner="kafka", messages=_LARGE, count=1000000),
+    Case("kafka-python", "messages of 100 B, an empty Python handler in a worker process", _KAFKA,
+         ("stator-kafka-python",), runner="kafka", messages=_SMALL, count=400000),
+    Case("kafka-python-batch", "messages of 100 B, a Python handler of 500 at a time", _KAFKA,
+         ("stator-kafka-python-batch",), runner="kafka", messages=_SMALL, count=1000000),
+    Case("kafka-emit", "messages of 100 B, each published again by a C handler",
+         ("limit_kafka_produce", "limit_kafka_copy"), ("stator-kafka-emit", "stator-kafka-emit-none"),
+         runner="kafka", echo=True, messages=_SMALL, count=1000000),
+    Case("kafka-order", "100 keys, 8 partitions, a handler that waits for 1 ms, 64 threads", (),
+         ("stator-kafka-partition", "stator-kafka-key4", "stator-kafka-key32"), runner="kafka",
+         messages=_FEW_KEYS, count=40000, figure="req_s"),
 )}
 
 
@@ -167,7 +202,8 @@ def missing(needs, out):
 
 def subject_command(name, place):
     """argv of a subject."""
-    return subject.command(place.dir, place.port, SUBJECTS[name])
+    return subject.command(place.dir, place.port, SUBJECTS[name],
+                           metrics=place.stream and place.stream.metrics)
 
 
 def run_client(case, place, url, seconds, core):

@@ -76,7 +76,7 @@ class Process:
     TAG = "BENCH_PROCESS"
     serial = 0
 
-    def __init__(self, argv, core, log, cwd=None):
+    def __init__(self, argv, core, log, cwd=None, env=None, stdout=None):
         Process.serial += 1
         self.tag = f"{Process.TAG}={os.getpid()}.{Process.serial}"
         self.argv = argv
@@ -85,9 +85,9 @@ class Process:
             pin = [] if core is None else ["taskset", "-c", str(core)]
             self.popen = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", *pin, *argv],
-                stdin=subprocess.DEVNULL, stdout=err, stderr=err, cwd=cwd,
-                start_new_session=True,
-                env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1",
+                stdin=subprocess.DEVNULL, stdout=err if stdout is None else stdout, stderr=err,
+                cwd=cwd, start_new_session=True,
+                env={**os.environ, **(env or {}), "PYTHONDONTWRITEBYTECODE": "1",
                      Process.TAG: self.tag.partition("=")[2]})
 
     def pids(self):

@@ -10,6 +10,8 @@ from pathlib import Path
 import cases
 import subject
 
+FIGURES = {"per_core": "per core", "req_s": "per second"}
+
 
 def paired(results, name, base, key="per_core"):
     """Ratios name / base of the rounds in which both have the figure."""
@@ -37,7 +39,7 @@ def spread(values, form=short):
     return f"{form(statistics.median(values))} [{form(min(values))}-{form(max(values))}]"
 
 
-def row(results, name):
+def row(case, results, name):
     """The cells of one server: name, req/s, CPU, per core, / limit, p50, p99, remarks."""
     runs = results[name]
     good = [r for r in runs if not r["error"]]
@@ -48,34 +50,35 @@ def row(results, name):
     return (name, spread([r["req_s"] for r in good]),
             f"{statistics.median(cores):.2f}" if cores else "-",
             spread([r["per_core"] for r in good if "per_core" in r]),
-            spread(paired(results, name, next(iter(results))), ratio),
+            spread(paired(results, name, next(iter(results)), case.figure), ratio),
             *(short(statistics.median(v)) if (v := [r[k] for r in good if r.get(k)]) else "-"
               for k in ("p50_us", "p99_us")),
             note + (" INVALID: " + "; ".join(sorted(errors)) if errors else ""))
 
 
-def versus(results):
-    """(subject, another, ratios per core, ratios of p50) for each pair that has figures."""
+def versus(case, results):
+    """(subject, another, ratios of the figure, ratios of p50) for each pair that has figures."""
     for name in results:
         if name in cases.SERVERS:
             continue
         for base in results:
             before = list(results).index(base) < list(results).index(name)
-            if (base in cases.SERVERS or before) and (ratios := paired(results, name, base)):
+            if (base in cases.SERVERS or before) and (
+                    ratios := paired(results, name, base, case.figure)):
                 yield name, base, ratios, paired(results, name, base, "p50_us")
 
 
 def show(case, results):
     """Prints the table of a case and the ratios of its subjects."""
     rows = [("server", "req/s", "CPU", "per core", "/ limit", "p50 us", "p99 us", ""),
-            *(row(results, name) for name in results)]
+            *(row(case, results, name) for name in results)]
     widths = [max(len(r[i]) for r in rows) for i in range(7)]
     print(f"{case.name}: {case.what}")
     for r in rows:
         cells = [cell.ljust(width) for cell, width in zip(r, widths)]
         print("  " + "  ".join([*cells, r[7]]).rstrip())
-    for name, base, ratios, waits in versus(results):
-        print(f"  {name} / {base}: {spread(ratios, ratio)} per core"
+    for name, base, ratios, waits in versus(case, results):
+        print(f"  {name} / {base}: {spread(ratios, ratio)} {FIGURES[case.figure]}"
               + (f", p50 {spread(waits, ratio)}" if waits else ""))
     print(flush=True)
 
@@ -115,17 +118,18 @@ def conditions(opt):
 def table(everything, opt):
     """Prints all cases as Markdown: figures first, then the subjects' ratios."""
     print(conditions(opt) + "\n")
-    print("| case | server | per core, 1/s | / limit | p50 / p99 us | remarks |\n"
-          "| --- | --- | --- | --- | --- | --- |")
+    print("| case | server | 1/s | CPU | per core, 1/s | / limit | p50 / p99 us | remarks |\n"
+          "| --- | --- | --- | --- | --- | --- | --- | --- |")
     for case, results in everything.items():
         for i, name in enumerate(results):
-            _, _, _, per_core, limit, p50, p99, note = row(results, name)
-            print(f"| {'' if i else case} | {name} | {per_core} | {limit if i else '1'} "
-                  f"| {p50} / {p99} | {note.strip()} |")
-    lines = [(case, *line) for case, results in everything.items() for line in versus(results)]
+            _, rate, cpu, per_core, limit, p50, p99, note = row(cases.CASES[case], results, name)
+            print(f"| {'' if i else case} | {name} | {rate} | {cpu} | {per_core} "
+                  f"| {limit if i else '1'} | {p50} / {p99} | {note.strip()} |")
+    lines = [(case, *line) for case, results in everything.items()
+             for line in versus(cases.CASES[case], results)]
     if lines:
-        print("\n| case | subject / other | per core | p50 |\n| --- | --- | --- | --- |")
+        print("\n| case | subject / other | ratio | p50 |\n| --- | --- | --- | --- |")
         for case, name, base, ratios, waits in lines:
             print(f"| {case} | {name} / {base} | {spread(ratios, ratio)} "
-                  f"| {spread(waits, ratio)} |")
+                  f"{FIGURES[cases.CASES[case].figure]} | {spread(waits, ratio)} |")
     print(flush=True)

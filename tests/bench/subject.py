@@ -23,6 +23,7 @@ GIVE_UP = 60        # seconds until it must be ready, or gone
 PLATFORM = """\
 healthCheck: {{enabled: true, listenAddress: "127.0.0.1:{health}"}}
 webAdmin: {{enabled: false}}
+disableDefaultHTTPTrigger: true
 metrics:
   sinks:
     scrape: {{kind: prometheusPull, url: "127.0.0.1:{metrics}"}}
@@ -31,20 +32,21 @@ metrics:
 """
 
 
-def command(scratch, port, config="native.yaml", health=None):
+def command(scratch, port, config="native.yaml", health=None, metrics=None):
     """argv that runs a configuration of this folder in the foreground, on one I/O loop. The
-    working directory must be ROOT: handler paths are relative to it."""
+    working directory must be ROOT: handler paths are relative to it. port: None where nothing
+    listens."""
     scratch = Path(scratch)
-    platform = scratch / f"platform-{port}.yaml"
-    spare, metrics = procs.free_ports(2)
-    platform.write_text(PLATFORM.format(health=health or spare, metrics=metrics))
+    spare = procs.free_ports(2)
+    platform = scratch / f"platform-{port or spare[0]}.yaml"
+    platform.write_text(PLATFORM.format(health=health or spare[0], metrics=metrics or spare[1]))
     path = HERE / config
     if BUILD != ROOT / "build":         # another build tree: its own handlers
         text = path.read_text().replace("build/bench/", f"{BUILD}/bench/")
         path = scratch / config
         path.write_text(text)
     return [str(BINARY), "run", "--config", str(path), "--platform-config", str(platform),
-            "--port", str(port), "--loops", "1"]
+            *(("--port", str(port)) if port else ()), "--loops", "1"]
 
 
 class Stator:
