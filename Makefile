@@ -14,7 +14,7 @@ SUPPORT := tests/support
 STAGES := quick lint asan tsan coverage fuzz
 
 .DEFAULT_GOAL := build
-.PHONY: help deps build run test format bench bench-kafka soak kills chaos docs install clean $(STAGES)
+.PHONY: help deps build run kafka test format bench bench-kafka soak kills chaos docs install clean $(STAGES)
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/' \
@@ -24,8 +24,14 @@ run: ## build what is missing, serve an example on :8080 (EXAMPLE=hello-c PORT=8
 	@test -d docs/examples/$(EXAMPLE) || { echo "no docs/examples/$(EXAMPLE); there are:" >&2; \
 	  ls docs/examples >&2; exit 2; }
 	@$(MAKE) --no-print-directory build TARGETS='stator examples'
-	@echo "Try:  curl -i http://127.0.0.1:$(PORT)/"
+	@if grep -q 'kind: kafka' docs/examples/$(EXAMPLE)/function.yaml; then \
+	  echo "It reads from the Kafka broker at $${KAFKA:-localhost:9092}, which must be there (KAFKA=host:port"; \
+	  echo "names another one; \"make kafka\" starts one). Its README says what to send."; \
+	else echo "Try:  curl -i http://127.0.0.1:$(PORT)/"; fi
 	@exec build/stator run docs/examples/$(EXAMPLE) --port $(PORT) $(ARGS)
+
+kafka: ## a Kafka broker at 127.0.0.1:9092 for the examples, until ^C
+	@$(SUPPORT)/kafka_broker.py
 
 build: ## release build: build/stator, its handlers and tests
 	@$(SUPPORT)/install-deps.sh build

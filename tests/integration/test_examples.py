@@ -12,12 +12,15 @@ import signal
 import socket
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Message
 from http_raw import Address, Connection, build_request
+from kafka_client import Client
 from stator_proc import BINARY, BUILD, ROOT, patience, wait_until
 
 NO_FUNCTIONS = {"systemd"}      # how functions are run; test_packaging.py
@@ -189,3 +192,74 @@ def test_hello_c_by_hand(tmp_path):
                    check=True, stdin=subprocess.DEVNULL)
     with served(tmp_path, "hello.so") as address, Connection(address, patience(15)) as c:
         hello_c(c)
+
+
+@contextlib.contextmanager
+def reading_kafka(tmp_path: Path, name: str, kafka: Client, group: str,
+                  topic: str) -> Iterator[None]:
+    """The example, until it has committed all of its topic."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KAFKA", kafka.bootstrap)
+        with served(tmp_path, str(ROOT / "docs" / "examples" / name)):
+            yield
+            wait_until(lambda: kafka.lag(group, topic) == 0, 30, f"{group} has read all")
+
+
+def by_key(messages: list[Message]) -> dict[str, list[dict]]:
+    """JSON values of each key, in order."""
+    found: dict[str, list[dict]] = {}
+    for m in messages:
+        found.setdefault(m.key().decode(), []).append(json.loads(m.value()))
+    return found
+
+
+def test_clickstream_enriches(tmp_path, kafka):
+    """Who it was, sessions and their clicks in order; what is no click is put aside."""
+    for topic in ("clicks", "clicks-enriched", "clicks-dead"):
+        kafka.create_topic(4, name=topic)
+    users = ["ada", "grace", *(f"user{n}" for n in range(20))]
+    clicks = [(user, json.dumps({"user": user, "page": f"/{n}", "at": 1000 * n}))
+              for n in range(5) for user in users]
+    clicks[30:30] = [("ada", "no JSON"), ("grace", '{"user": "grace"}')]
+    with reading_kafka(tmp_path, "clickstream", kafka, "clickstream", "clicks"):
+        kafka.produce("clicks", clicks)
+        kafka.produce("clicks", [("ada", json.dumps({"user": "ada", "page": "/", "at": 5801}))])
+    found = by_key(kafka.read("clicks-enriched"))
+    assert set(found) == set(users)
+    assert all([c["page"] for c in found[user]][:5] == [f"/{n}" for n in range(5)]
+               for user in users)
+    assert [(c["session"], c["click"], c["name"], c["country"]) for c in found["ada"]] == [
+        *(("ada-0", n + 1, "Ada Lovelace", "GB") for n in range(5)),
+        ("ada-5801", 1, "Ada Lovelace", "GB")]
+    assert found["user7"][4] == {"user": "user7", "page": "/4", "at": 4000, "name": None,
+                                 "country": None, "session": "user7-0", "click": 5}
+    dead = {m.value(): dict(m.headers())["st-error"] for m in kafka.read("clicks-dead")}
+    assert set(dead) == {b"no JSON", b'{"user": "grace"}'}
+    assert all(b"no click" in reason for reason in dead.values())
+
+
+def test_click_counts_add_up(tmp_path, kafka):
+    """Each key's messages by the minute, also with more keys than fit; the last minute is open."""
+    kafka.create_topic(4, name="click-counts")
+    topic, start = kafka.create_topic(4), 1_790_000_040
+    folder = tmp_path / "click-counts"
+    folder.mkdir()
+    text = (ROOT / "docs/examples/click-counts/function.yaml").read_text(encoding="utf-8")
+    (folder / "function.yaml").write_text(text.replace("[clicks]", f"[{topic}]"), encoding="utf-8")
+    sent: Counter[tuple[str, int]] = Counter()
+    messages = []
+    for minute in range(3):
+        for n in range(6000):
+            key, at = f"k{n % (3000 if minute == 1 else 7)}", start + 60 * minute
+            sent[key, at] += 1
+            messages.append({"key": key, "value": "", "timestamp": (at + n // 100) * 1000})
+    messages += [{"partition": p, "key": "last", "timestamp": (start + 180) * 1000}
+                 for p in range(4)]
+    kafka.produce(topic, messages)
+    with reading_kafka(tmp_path, str(folder), kafka, "click-counts", topic):
+        pass
+    got: Counter[tuple[str, int]] = Counter()
+    for key, counts in by_key(kafka.read("click-counts")).items():
+        for c in counts:
+            got[key, c["minute"]] += c["count"]
+    assert got == sent

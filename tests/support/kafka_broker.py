@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """A real Kafka for tests: brokers in KRaft mode, each in a process group of its own.
 
     with Broker(tmp_path) as broker:
@@ -9,6 +10,8 @@
 Broker(secure=True) has listeners with TLS, SASL and both: broker.address("SASL_SSL"). Its users are
 USER with PASSWORD, by PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512; its certificates lie in broker.pki.
 
+As a program it is one broker at 127.0.0.1:9092, for the examples, until ^C.
+
 The jars are those of build/kafka/VERSION; tests/support/kafka.sh fetches them.
 """
 
@@ -18,6 +21,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -279,3 +283,15 @@ class Cluster:
     def kill(self) -> None:
         for node in self.nodes:
             node.kill()
+
+
+def serve_examples() -> None:
+    """One broker at the usual port, with an empty folder, until it is interrupted."""
+    with (contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryDirectory() as folder,
+          Broker(Path(folder), ports=[9093, 9092]) as broker):
+        print(f"Kafka {VERSION} serves {broker.address()}; ^C ends it.", flush=True)
+        signal.pause()
+
+
+if __name__ == "__main__":
+    serve_examples()
