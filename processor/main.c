@@ -383,6 +383,7 @@ static const char main_help[] =
     "  check FILE...    check configurations, start nothing\n"
     "  schema NAME      print the JSON Schema of function.yaml or platform.yaml\n"
     "  cron next EXPR   show when a schedule of the cron trigger comes next\n"
+    "  kafka lag        show how far a kafka trigger is behind; also peek, replay-dlq\n"
     "  invoke           send a request to a function\n"
     "  health           ask a processor on this machine whether it is ready\n"
     "  python build     make the add-on of Python workers for another interpreter\n"

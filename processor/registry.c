@@ -10,6 +10,7 @@
 #include "triggers/cron/cron_trigger.h"
 #include "triggers/http/http_output.h"
 #include "triggers/http/http_trigger.h"
+#include "triggers/kafka/kafka_command.h"
 #include "triggers/kafka/kafka_output.h"
 #include "triggers/kafka/kafka_trigger.h"
 
@@ -39,6 +40,7 @@ const struct st_output_kind *const st_output_kinds[] = {
 
 const struct st_command *const st_kind_commands[] = {
     &st_cron_command,
+    &st_kafka_command,
     &st_python_command,
     NULL,
 };

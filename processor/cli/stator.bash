@@ -31,6 +31,8 @@ _stator() {
         words='function platform'
     elif [[ $command == cron ]]; then
         ((COMP_CWORD > 2)) || words=next
+    elif [[ $command == kafka ]] && ((COMP_CWORD == 2)); then
+        words='lag peek replay-dlq'
     elif [[ $command == python ]] && ((COMP_CWORD == 2)); then
         words=build
     else

@@ -25,11 +25,18 @@ void st_usage_fail(const char *synopsis, const char *fmt, ...)
     st_usage_vfail(synopsis, fmt, args);
 }
 
+/* A heading has no name. */
+static bool is_row(const struct argp_option *option)
+{
+    return option->name != NULL || option->doc != NULL;
+}
+
 ST_NORETURN static void bad_short(const char *command, const char *synopsis,
                                   const struct argp_option *options, const char *word)
 {
-    for (; options->name != NULL; options++) {
-        if (word[0] == '-' && word[1] == options->key && options->arg != NULL)
+    for (; is_row(options); options++) {
+        if (options->name != NULL && word[0] == '-' && word[1] == options->key &&
+            options->arg != NULL)
             st_usage_fail(synopsis, "%s: -%c needs a value", command, options->key);
     }
     st_usage_fail(synopsis, "%s: there is no option %s", command, word);
@@ -46,7 +53,9 @@ void st_usage_bad_option(const char *command, const char *synopsis,
     if (strncmp(word, "--", 2) != 0)
         bad_short(command, synopsis, options, word);
     st_nearest_init(&nearest, (struct st_slice){word + 2, len - 2});
-    for (; options->name != NULL; options++) {
+    for (; is_row(options); options++) {
+        if (options->name == NULL)
+            continue;
         if (strlen(options->name) == len - 2 && strncmp(options->name, word + 2, len - 2) == 0) {
             if (options->arg == NULL)
                 st_usage_fail(synopsis, "%s: --%s takes no value", command, options->name);

@@ -62,6 +62,8 @@ def test_values(tmp_path):
     assert complete("invoke", "--data", "", cwd=tmp_path) == everything
     assert complete("invoke", "--url", "", cwd=tmp_path) == []
     assert complete("invoke", "-X", "P") == ["PATCH", "POST", "PUT"]
+    assert complete("kafka", "") == ["lag", "peek", "replay-dlq"]
+    assert complete("kafka", "lag", "", cwd=tmp_path) == everything
     assert complete("schema", "") == ["function", "platform"]
 
 

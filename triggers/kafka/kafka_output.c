@@ -157,6 +157,15 @@ void *st_kafka_output_options(const struct st_kafka_client_options *client, cons
     return o;
 }
 
+const char *st_kafka_output_topic(const void *options,
+                                  const struct st_kafka_client_options **client)
+{
+    const struct kafka_output_options *o = options;
+
+    *client = &o->client;
+    return o->topic;
+}
+
 /* ---- the output ---- */
 
 /* A delivery report on its way to its loop. */

@@ -12,4 +12,8 @@ extern const struct st_output_kind st_output_kafka_kind;
  * default. In one block that the caller frees. */
 void *st_kafka_output_options(const struct st_kafka_client_options *client, const char *topic);
 
+/* The topic of an output's options, or "", and its client. */
+const char *st_kafka_output_topic(const void *options,
+                                  const struct st_kafka_client_options **client);
+
 #endif
