@@ -50,6 +50,12 @@
     X(LOGS_DROPPED, "stator_logs_dropped_total", ST_COUNTER, 1, "Log records that found a full ring") \
     X(EMITS, "stator_emits_total", ST_COUNTER, 1, \
       "Messages for outputs, by output and result") \
+    X(HANDLER_COUNT, "stator_handler_total", ST_COUNTER, 1, \
+      "What the handler counts itself, by name") \
+    X(HANDLER_GAUGE, "stator_handler_gauge", ST_GAUGE, 1, \
+      "What the handler measures itself, by name and worker; the last value it gave") \
+    X(HANDLER_DROPPED, "stator_handler_metrics_dropped_total", ST_COUNTER, 1, \
+      "Counts and gauges of the handler that were left out, since there are too many names") \
     X(METRIC_PUSHES, "stator_metric_pushes_total", ST_COUNTER, 1, \
       "Pushes of these metrics to a gateway, by sink and result") \
     X(SOURCE_LAG, "stator_source_lag", ST_GAUGE, 1, \

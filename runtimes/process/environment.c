@@ -9,6 +9,7 @@
 #include "processor/config/config.h"
 #include "processor/core/alloc.h"
 #include "processor/processor.h"
+#include "runtimes/process/metric.h"
 #include "runtimes/process/process.h"
 #include "runtimes/process/template.h"
 
@@ -124,6 +125,7 @@ int st_process_load(struct st_process_runtime *rt, const char *const *more, stru
             put_pair(&env, f->env[i].name, value);
     }
     rt->envp = env.items;
+    rt->metrics = st_handler_metrics_new(f->name != NULL ? f->name : "");
     st_orphans_watch(&rt->orphans, &rt->base.processor->main_loop);
     if (f->own.prefork && rt->template_argument != NULL)
         rt->template = st_template_new(rt);
@@ -138,5 +140,7 @@ void st_process_unload(struct st_process_runtime *rt)
     rt->envp = NULL;
     st_template_free(rt->template);
     rt->template = NULL;
+    st_handler_metrics_free(rt->metrics);
+    rt->metrics = NULL;
     st_orphans_leave(&rt->orphans);
 }

@@ -10,6 +10,7 @@
 #include "processor/processor.h"
 #include "processor/slot.h"
 #include "processor/trigger.h"
+#include "runtimes/process/metric.h"
 #include "runtimes/process/worker.h"
 
 enum { MAX_VARIABLES = 64, MAX_JSON = 4096, MAX_TOPIC = 1024 };
@@ -224,6 +225,15 @@ static void on_acknowledge(struct st_process_worker *pw, const Stator__Worker__V
     }
 }
 
+static void on_metric(struct st_process_worker *pw, const Stator__Worker__V1__Metric *metric)
+{
+    const char *wrong =
+        st_handler_metrics_take(pw->rt->metrics, pw->w->pool->name, pw->w->index, metric);
+
+    if (wrong != NULL)
+        st_process_kill(pw, ST_LOST_PROTOCOL, wrong);
+}
+
 static void on_failed(struct st_process_worker *pw, const Stator__Worker__V1__Failed *failed)
 {
     snprintf(pw->failure, sizeof pw->failure, "%s", failed->text);
@@ -250,6 +260,9 @@ static void on_message(void *user, const Stator__Worker__V1__FromWorker *msg)
         break;
     case STATOR__WORKER__V1__FROM_WORKER__KIND_LOG:
         on_log(pw, msg->log);
+        break;
+    case STATOR__WORKER__V1__FROM_WORKER__KIND_METRIC:
+        on_metric(pw, msg->metric);
         break;
     case STATOR__WORKER__V1__FROM_WORKER__KIND_ACKNOWLEDGE:
         on_acknowledge(pw, msg->acknowledge);

@@ -27,7 +27,8 @@ struct st_process_runtime {
     const char *template_argument; /* more for argv where it is to fork workers; NULL: it can't */
     const char *version_remedy;    /* what to do for workers of another version; NULL: nothing */
     atomic_bool met;               /* a worker has said hello */
-    struct st_template *template;  /* NULL: workers are started one by one; owned */
+    struct st_handler_metrics *metrics; /* of its own; owned */
+    struct st_template *template;       /* NULL: workers are started one by one; owned */
 };
 
 /* By a language's load, after argv is set. `more` are variables ("NAME=value", NULL-terminated) on

@@ -1,15 +1,17 @@
-/* What a hostile worker writes: into its ring, over the indexes, into the socket. Nothing of it may
- * crash the processor, keep it busy, or make it look outside the worker's memory.
+/* What a hostile worker writes: into its ring, over the indexes, into the sockets. Nothing of it
+ * may crash the processor, keep it busy, or make it look outside the worker's memory.
  *
  * The first byte says which way, and whether the worker scribbles over a record while the processor
- * reads it; then come operations of one byte and their operands. */
+ * reads it; then come operations of one byte and their operands, or bytes of the socket. */
 #include <stdlib.h>
 
 #include "processor/event.h"
 #include "processor/net/http_msg.h"
 #include "processor/net/net.h"
 #include "runtimes/process/channel_int.h"
+#include "runtimes/process/control.h"
 #include "runtimes/process/emit.h"
+#include "runtimes/process/metric.h"
 #include "runtimes/process/record.h"
 #include "tests/support/wire_worker.h"
 
@@ -22,7 +24,7 @@ enum {
     MAX_BORROWED = 8
 };
 
-enum mode { SOCKET = 1, SCRIBBLE = 2, KEEP = 4 };
+enum mode { SOCKET = 1, SCRIBBLE = 2, KEEP = 4, CONTROL = 8 };
 
 static struct st_loop loop;
 static struct st_body_budget bodies = {.limit = 2 << 20};
@@ -300,6 +302,66 @@ static void send_some(void)
     pass();
 }
 
+/* ---- The control socket ---- */
+
+struct control {
+    struct st_control end;
+    struct st_handler_metrics *metrics;
+    bool broken;
+};
+
+static void on_message(void *user, const Stator__Worker__V1__FromWorker *msg)
+{
+    struct control *c = user;
+    char pool[] = "pool";
+
+    ST_ASSERT(!c->broken);
+    if (msg->kind_case != STATOR__WORKER__V1__FROM_WORKER__KIND_METRIC)
+        return;
+    if (st_handler_metrics_take(c->metrics, pool, (unsigned)run.left % 4, msg->metric) == NULL)
+        touch(st_slice_of(msg->metric->name));
+}
+
+static void on_control_broken(void *user, const char *text)
+{
+    struct control *c = user;
+
+    ST_ASSERT(!c->broken && text[0] != '\0');
+    c->broken = true;
+}
+
+static void on_control_closed(void *user)
+{
+    (void)user;
+}
+
+static void run_control(void)
+{
+    static const struct st_control_handler on_control = {on_message, on_control_broken,
+                                                         on_control_closed};
+    struct control c = {.metrics = st_handler_metrics_new("fuzz")};
+    FILE *out = fopen("/dev/null", "w");
+    int far;
+
+    ST_ASSERT(out != NULL && st_control_open(&c.end, &loop, &on_control, &c, &far, NULL) == ST_OK);
+    while (run.left > 0 && !c.broken) {
+        size_t n = 1 + take(2);
+
+        n = n < run.left ? n : run.left;
+        if (n > 0)
+            (void)send(far, run.in, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+        run.in += n;
+        run.left -= n;
+        st_control_read(&c.end);
+    }
+    st_metrics_write(out);
+    fclose(out);
+    close(far);
+    st_control_close(&c.end);
+    st_metrics_reset();
+    st_handler_metrics_free(c.metrics);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const struct st_channel_options options = {.loop = &loop,
@@ -312,6 +374,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         ST_ASSERT(st_loop_open(&loop, 0, "fuzz", NULL) == ST_OK);
     run = (struct run){.in = data, .left = size};
     run.mode = (unsigned)take(1);
+    if ((run.mode & CONTROL) != 0) {
+        run_control();
+        return 0;
+    }
     run.ch = st_channel_new(&options, NULL);
     ST_ASSERT(run.ch != NULL);
     wire_worker_open(&run.worker, run.ch);

@@ -166,6 +166,7 @@ class Peer:
         self._seq = 0
         self.ids = {}
         self.acknowledged = []  # (topic, shard, offset)
+        self.metrics = []  # (name, value, is a gauge, dropped)
         self.began = time.monotonic()
         self._ring = RingPeer() if native else None
         if native:
@@ -323,6 +324,10 @@ class Peer:
         elif kind == 4:
             self.logs.append(Log(values.get(1, 0), LEVELS[values.get(2, 0)],
                                  values.get(3, b"").decode(), values.get(4, b"").decode()))
+        elif kind == 5:
+            value, = struct.unpack("<d", values.get(2, bytes(8)))
+            self.metrics.append((values[1].decode(), value, bool(values.get(3, 0)),
+                                 values.get(4, 0)))
         elif kind == 6:
             self.drained += 1
         elif kind == 8:

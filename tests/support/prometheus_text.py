@@ -32,11 +32,11 @@ class Samples(dict[Series, float]):
         self.types: dict[str, str] = {}
         self.helps: dict[str, str] = {}
 
-    def find(self, name: str, **labels: str) -> dict[Series, float]:
+    def find(self, name: str, /, **labels: str) -> dict[Series, float]:
         """The samples of that name that have at least these labels."""
         return {s: v for s, v in self.items() if s.name == name and s.has(labels)}
 
-    def sum(self, name: str, **labels: str) -> float:
+    def sum(self, name: str, /, **labels: str) -> float:
         """Their sum; there must be one at least."""
         found = self.find(name, **labels)
         assert found, f"no sample {name} with {labels}"

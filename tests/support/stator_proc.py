@@ -307,7 +307,7 @@ class Stator:
         assert answer.status == 200
         return prometheus_text.parse(answer.body.decode())
 
-    def metric(self, name: str, **labels: str) -> float:
+    def metric(self, name: str, /, **labels: str) -> float:
         """Sum of the series of that name that have these labels."""
         return self.metrics().sum(name, **labels)
 

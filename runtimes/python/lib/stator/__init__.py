@@ -12,9 +12,10 @@ from stator._emit import EmitError
 from stator.context import Context
 from stator.event import Event, TriggerInfo
 from stator.logger import Logger
+from stator.metrics import Metrics
 from stator.outcomes import Reject, Retry
 from stator.platform import Platform, QualifiedOffset
 from stator.response import Response
 
-__all__ = ["Context", "EmitError", "Event", "Logger", "Platform", "QualifiedOffset", "Reject",
-           "Response", "Retry", "TriggerInfo"]
+__all__ = ["Context", "EmitError", "Event", "Logger", "Metrics", "Platform", "QualifiedOffset",
+           "Reject", "Response", "Retry", "TriggerInfo"]

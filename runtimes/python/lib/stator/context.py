@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stator._emit import EmitError
 from stator.logger import Logger
+from stator.metrics import Metrics
 from stator.platform import Platform
 from stator.response import Response
 
@@ -28,6 +29,7 @@ class Context:
     Response        the class
     worker_id       text, "0" for a function's first worker
     emit()          publishes a message to an output
+    metrics         Metrics: count(), gauge()
     trigger         TriggerInfo of the trigger that the worker belongs to; trigger_name is its name
     """
 
@@ -47,6 +49,7 @@ class Context:
             import contextvars
 
             self._task_logger = contextvars.ContextVar("logger", default=None)
+        self.metrics = Metrics()
         self.platform = platform or Platform("test")
         self.user_data = UserData()
         self.Response = Response

@@ -91,6 +91,7 @@ def main() -> int:
         from stator._worker.portable import Portable
 
         Portable(worker).run()
+    worker.end()
     return 0
 
 

@@ -34,7 +34,8 @@ FROM_WORKER: Spec = {
     3: ("failed", {1: ("text", "text")}),
     4: ("log", {1: ("seq", "int"), 2: ("level", "int"), 3: ("message", "text"),
                 4: ("variables", "text")}),
-    5: ("metric", {1: ("name", "text"), 2: ("value", "double"), 3: ("gauge", "bool")}),
+    5: ("metric", {1: ("name", "text"), 2: ("value", "double"), 3: ("gauge", "bool"),
+                   4: ("dropped", "int")}),
     6: ("drained", {}),
     7: ("forked", {1: ("worker", "int"), 2: ("pid", "sint64"), 3: ("text", "text"),
                    4: ("temporary", "bool")}),
@@ -160,11 +161,19 @@ class Control:
 
     def send(self, kind: str, **values: Any) -> None:
         """FromWorker with one kind. OSError when the processor is gone."""
-        message = encode(FROM_WORKER, {kind: values})
-        data = memoryview(len(message).to_bytes(4, "little") + message)
+        self.send_all(kind, [values])
+
+    def send_all(self, kind: str, messages: list[dict[str, Any]]) -> None:
+        """The same for several, together."""
+        packed = [encode(FROM_WORKER, {kind: values}) for values in messages]
+        data = memoryview(b"".join([len(one).to_bytes(4, "little") + one for one in packed]))
         with self._lock:
             while data:
                 data = data[os.write(self._fd, data):]
+
+    def in_child(self) -> None:
+        """In a process that was forked off, maybe while another thread was sending."""
+        self._lock = allocate_lock()
 
     def read(self) -> Optional[tuple[str, dict[str, Any]]]:
         """The next ToWorker: kind and fields. Waits. None when the processor is gone."""

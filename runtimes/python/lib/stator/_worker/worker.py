@@ -9,6 +9,7 @@ from stator import _emit, _json
 from stator._worker import wire
 from stator._worker.control import Control
 from stator._worker.events import Source
+from stator._worker.metrics import Sender
 from stator.context import Context
 from stator.event import TriggerInfo
 from stator.logger import Logger
@@ -74,6 +75,7 @@ class Worker:
         self.draining = False
         self.terminating = False
         self.forked = False
+        self.context: Any = None  # Context, once there is a configuration
         self._drain_asked = False
         self.pending_callback: Any = None  # a task, where one was a coroutine
         os.register_at_fork(after_in_child=self._in_child)
@@ -110,6 +112,7 @@ class Worker:
         self.context = Context(self.logger, self.platform, worker_id,
                                TriggerInfo(pool["kind"], pool["name"]))
         self.context._emit = self._emit
+        self._metrics = Sender(self.control, self.context.metrics)
 
     def _init_context(self, init_context: Callable[..., Any]) -> None:
         from stator._worker import loading
@@ -221,7 +224,12 @@ class Worker:
         """Nothing runs; tells the processor, if it asked."""
         if self._drain_asked:
             self._drain_asked = False
+            self._metrics.flush()
             self.control.send("drained")
+
+    def end(self) -> None:
+        """The loop is over; the last words."""
+        self._metrics.flush()
 
     def _call_back(self, callback: Optional[Callable[[], Any]]) -> None:
         if callback is None:
@@ -265,6 +273,9 @@ class Worker:
 
     def _in_child(self) -> None:
         self.forked = True
+        self.control.in_child()
+        if self.context is not None:
+            self.context.metrics._forget()
 
     def leave_if_forked(self, status: int = 0) -> None:
         """Ends a process that a handler forked and that came back out of it: the answer is the
