@@ -72,6 +72,18 @@
     X(DEAD_LETTERS, "stator_dead_letters_total", ST_COUNTER, 1, "Messages put aside for good") \
     X(ACKED_FAILED, "stator_acknowledged_failures_total", ST_COUNTER, 1, \
       "Messages that failed and were acknowledged all the same") \
+    X(KAFKA_RTT, "stator_kafka_broker_rtt_seconds", ST_GAUGE, 1, \
+      "Mean round trip to the slowest broker in the last interval of librdkafka's statistics") \
+    X(KAFKA_BYTES, "stator_kafka_bytes_total", ST_COUNTER, 1, \
+      "Bytes that a client of Kafka exchanged with brokers, by direction") \
+    X(KAFKA_REQUESTS, "stator_kafka_requests_in_flight", ST_GAUGE, 1, \
+      "Requests of a client of Kafka that wait to be sent or answered") \
+    X(KAFKA_FETCHED, "stator_kafka_prefetched_messages", ST_GAUGE, 1, \
+      "Messages that librdkafka has fetched and the trigger has not taken") \
+    X(KAFKA_FETCHED_BYTES, "stator_kafka_prefetched_bytes", ST_GAUGE, 1, "Their bytes") \
+    X(KAFKA_QUEUED, "stator_kafka_producer_messages", ST_GAUGE, 1, \
+      "Messages of an output that are not confirmed") \
+    X(KAFKA_QUEUED_BYTES, "stator_kafka_producer_bytes", ST_GAUGE, 1, "Their bytes") \
     X(SLOT_INFO, "stator_slot_info", ST_GAUGE, 1, "1 for each slot, its binding in the labels") \
     X(READY_SECONDS, "stator_ready_seconds", ST_GAUGE, 1000, "From the process's start to readiness") \
     X(PROCESS_CPU, "process_cpu_seconds_total", ST_COUNTER, 1, \

@@ -23,6 +23,7 @@ struct st_kafka_client_options {
     char *ca_cert;                   /* PEM; turns TLS on */
     char *access_key, *access_cert;  /* PEM: the client's key and certificate */
     char *secret_path;               /* a folder, or "" */
+    uint64_t statistics_ns;          /* between two sets of librdkafka's statistics; 0: none */
     struct st_string_map librdkafka; /* its own properties; they win */
 };
 
@@ -78,6 +79,14 @@ extern const struct st_option st_kafka_sasl_table[], st_kafka_tls_table[];
          .flags = ST_OPT_EXPAND,                                                                 \
          .help = "Folder in which names of secret files are looked for.",                        \
          .example = "/etc/nuclio/secrets"},                                                      \
+        {.name = "statisticsInterval",                                                           \
+         .type = ST_OPT_DURATION,                                                                \
+         .offset = ST_KAFKA_CLIENT_AT(at, statistics_ns),                                        \
+         .value = "10s",                                                                         \
+         .max = 86400e9,                                                                         \
+         .flags = ST_OPT_EXPAND,                                                                 \
+         .help = "How often the metrics stator_kafka_... are renewed; 0s: never.",               \
+         .example = "10s"},                                                                      \
     {                                                                                            \
         .name = "librdkafka", .type = ST_OPT_STRING_MAP,                                         \
         .offset = ST_KAFKA_CLIENT_AT(at, librdkafka),                                            \

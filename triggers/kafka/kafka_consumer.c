@@ -266,6 +266,7 @@ int kafka_consumer_open(struct kafka_trigger *kt, struct st_error *err)
     rd_kafka_conf_set_rebalance_cb(conf, kafka_on_rebalance);
     rd_kafka_conf_set_consume_cb(conf, kafka_on_message);
     rd_kafka_conf_set_error_cb(conf, on_error);
+    rd_kafka_conf_set_stats_cb(conf, kafka_on_stats);
     kt->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (kt->fd < 0) {
         rd_kafka_conf_destroy(conf);

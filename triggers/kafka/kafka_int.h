@@ -21,6 +21,7 @@
 #include "processor/trigger.h"
 #include "processor/watermark.h"
 #include "triggers/kafka/kafka_client.h"
+#include "triggers/kafka/kafka_stats.h"
 
 enum kafka_allocation { KAFKA_POOL, KAFKA_STATIC };
 
@@ -167,6 +168,7 @@ struct kafka_trigger {
     struct {
         struct st_log_limit acknowledged, retried, dead, not_written;
     } limits;
+    struct st_kafka_stats stats;
     struct {
         st_metric commit, retries, dead_letters, rebalances, rebalance_seconds, acked_failed;
         st_metric duplicates;
@@ -266,6 +268,7 @@ void kafka_partition_drop(struct kafka_partition *p);
 
 /* kafka_show.c */
 void kafka_register_metrics(struct kafka_trigger *kt);
+int kafka_on_stats(rd_kafka_t *rk, char *text, size_t len, void *opaque);
 void kafka_register_partition(struct kafka_partition *p);
 /* Publishes lag and so on for the scraping thread. */
 void kafka_publish(struct kafka_partition *p);

@@ -254,6 +254,8 @@ static int set_fetch(rd_kafka_conf_t *conf, const struct kafka_attributes *a, st
         st_kafka_conf_set(conf, err, "topic.metadata.refresh.interval.ms", "10000") != ST_OK ||
         st_kafka_conf_set(conf, err, "fetch.message.max.bytes", NUMBER(a->fetch_default)) !=
             ST_OK ||
+        st_kafka_conf_set(conf, err, "statistics.interval.ms", MILLIS(a->client.statistics_ns)) !=
+            ST_OK ||
         (most > 0 && st_kafka_conf_set(conf, err, "fetch.max.bytes", NUMBER(most)) != ST_OK))
         return ST_ERR_INVALID;
     return st_kafka_conf_set(conf, err, "queued.max.messages.kbytes",

@@ -15,8 +15,10 @@
 #include "processor/core/alloc.h"
 #include "processor/core/log.h"
 #include "processor/core/loop.h"
+#include "processor/labels.h"
 #include "processor/processor.h"
 #include "triggers/kafka/kafka_client.h"
+#include "triggers/kafka/kafka_stats.h"
 
 enum { TOPIC_MAX = 249, TOPICS = 16, REPORTS_A_PASS = 2048, TROUBLE_MAX = 256, TEXT_MAX = 512 };
 
@@ -208,6 +210,7 @@ struct kafka_output {
     bool closed;                  /* on the home loop: nobody wants reports any more */
     unsigned served;              /* reports in this pass */
     char trouble[TROUBLE_MAX]; /* on the home loop: what librdkafka said last, "" if all is well */
+    struct st_kafka_stats stats;
 };
 
 static struct kafka_output *output_of(struct st_output *o)
@@ -350,6 +353,14 @@ static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
            ST_KV_STR("reason", fatal));
 }
 
+static int on_stats(rd_kafka_t *rk ST_UNUSED, char *text, size_t len, void *opaque)
+{
+    struct kafka_output *ko = opaque;
+
+    st_kafka_stats_read(&ko->stats, text, len);
+    return 0; /* librdkafka frees the text */
+}
+
 /* ---- sending ---- */
 
 static rd_kafka_topic_t *named_topic(struct kafka_sender *sender, struct st_slice name)
@@ -473,12 +484,26 @@ static int configure(rd_kafka_conf_t *conf, const struct kafka_output_options *o
                                   (long long)o->max_messages)) != ST_OK ||
         (code = st_kafka_conf_set(conf, err, "queue.buffering.max.kbytes", "%llu",
                                   (unsigned long long)(o->max_bytes / 1024))) != ST_OK ||
+        (code = st_kafka_conf_set(conf, err, "statistics.interval.ms", "%llu",
+                                  (unsigned long long)(o->client.statistics_ns / ST_MSEC))) !=
+            ST_OK ||
         /* A broker that is back is used soon. */
         (code = st_kafka_conf_set(conf, err, "reconnect.backoff.max.ms", "1000")) != ST_OK ||
         (code = st_kafka_conf_set(conf, err, "message.max.bytes", "%llu",
                                   (unsigned long long)o->max_message_bytes)) != ST_OK)
         return code;
     return st_kafka_conf_apply(conf, &o->client.librdkafka, reserved, err);
+}
+
+static void register_stats(struct kafka_output *ko, const struct kafka_output_options *options)
+{
+    struct st_labels labels;
+
+    if (options->client.statistics_ns == 0)
+        return;
+    st_labels_own(&labels, ko->base.processor, NULL);
+    st_labels_add(&labels, "output", ko->base.name);
+    st_kafka_stats_register(&ko->stats, labels.items, true);
 }
 
 static int init(struct st_output *o, struct st_error *err)
@@ -502,6 +527,8 @@ static int init(struct st_output *o, struct st_error *err)
     rd_kafka_conf_set_opaque(ko->conf, ko);
     rd_kafka_conf_set_dr_msg_cb(ko->conf, on_delivery);
     rd_kafka_conf_set_error_cb(ko->conf, on_error);
+    rd_kafka_conf_set_stats_cb(ko->conf, on_stats);
+    register_stats(ko, options);
     return configure(ko->conf, options, err);
 }
 

@@ -16,8 +16,18 @@ static st_metric own(struct kafka_trigger *kt, enum st_metric_family family, con
     return st_metric_register(family, labels.items);
 }
 
+int kafka_on_stats(rd_kafka_t *rk ST_UNUSED, char *text, size_t len, void *opaque)
+{
+    struct kafka_trigger *kt = opaque;
+
+    st_kafka_stats_read(&kt->stats, text, len);
+    return 0; /* librdkafka frees the text */
+}
+
 void kafka_register_metrics(struct kafka_trigger *kt)
 {
+    struct st_labels labels;
+
     kt->metrics.commit = own(kt, ST_METRIC_COMMIT_SECONDS, NULL, NULL);
     kt->metrics.retries = own(kt, ST_METRIC_RETRIES, NULL, NULL);
     kt->metrics.dead_letters = own(kt, ST_METRIC_DEAD_LETTERS, NULL, NULL);
@@ -25,6 +35,9 @@ void kafka_register_metrics(struct kafka_trigger *kt)
     kt->metrics.rebalance_seconds = own(kt, ST_METRIC_REBALANCE_SECONDS, NULL, NULL);
     kt->metrics.acked_failed = own(kt, ST_METRIC_ACKED_FAILED, NULL, NULL);
     kt->metrics.duplicates = st_trigger_rejected_metric(&kt->base, "duplicate");
+    st_labels_own(&labels, kt->base.processor, kt->base.name);
+    if (kafka_attributes_of(kt)->client.statistics_ns > 0)
+        st_kafka_stats_register(&kt->stats, labels.items, false);
 }
 
 static double show_lag(void *arg)
