@@ -23,12 +23,39 @@ def answer(context, events):
         return [Response(body="x", status_code="1", event_id=events[0].id)] + good(events[1:])
     if case == "/stream":
         return [Response(body=(c for c in "abc"), event_id=events[0].id)] + good(events[1:])
+    if case == "/nothing":
+        return None
+    if case.startswith("/ordered"):
+        return ordered(events, case)
     if case == "/log":
         context.logger.info("batch")
     return good(events)
 def good(events):
     return [Response(body=f"{event.body.decode()}{len(events)}{event.last_in_batch}",
                      status_code=201, event_id=event.id) for event in reversed(events)]
+def ordered(events, case):
+    replies = [Response(body=event.body, event_id=event.id) for event in events]
+    replies[0].content_type, replies[1].status_code = "a/b", 404
+    odd = replies[2]
+    if case.endswith("headers"):
+        odd.headers["X-A"] = 1
+    elif case.endswith("dict"):
+        odd.body = {"a": 1}
+    elif case.endswith("id"):
+        odd.event_id = None
+    elif case.endswith("status"):
+        odd.status_code = 700
+    elif case.endswith("type"):
+        odd.content_type = "a\\r\\nb"
+    elif case.endswith("large"):
+        odd.body = "x" * 100_000
+    elif case.endswith("surrogate"):
+        odd.body = "\\udc80"
+    elif case.endswith("twice"):
+        odd.event_id = events[0].id
+    elif case.endswith("attribute"):
+        del odd.body
+    return replies
 def handler(context, events):
     assert isinstance(events, list)
     return answer(context, events)
@@ -56,6 +83,27 @@ def test_batch(worker):
         assert {one.status for one in answers} == {201}
     assert [one.text for one in run(worker, "/", 1)] == ["01True"]
     assert len(run(worker, "/", 200)) == 200
+
+
+def test_no_result_at_all_is_one_for_each(worker):
+    for one in run(worker, "/nothing"):
+        assert (one.status, one.text, one.outcome) == (200, "None", 0)
+
+
+ODD = {"": (200, "2"), "headers": (200, "2"), "dict": (200, '{"a": 1}'), "id": (500, None),
+       "status": (500, None), "type": (200, "2"), "large": (200, "x" * 100_000),
+       "surrogate": (200, None), "twice": (500, None), "attribute": (500, None)}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_results_in_the_order_of_the_events(worker, case):
+    """The usual ones, and one among them that is not."""
+    answers = run(worker, f"/ordered{case}", 5)
+    assert [one.text for one in answers[:2] + answers[3:]] == ["0", "1", "3", "4"]
+    assert [one.status for one in answers[:2] + answers[3:]] == [200, 404, 200, 200]
+    assert answers[0].content_type == "a/b" and answers[1].content_type == "text/plain"
+    status, text = ODD[case]
+    assert answers[2].status == status and text in (None, answers[2].text)
 
 
 def test_one_event_is_a_batch_of_one(worker):

@@ -109,6 +109,8 @@ int py_decode_init(void);
 
 /* ---- Results: result.c ---- */
 
+int py_result_init(void);
+
 /* What goes into a RESULT or CHUNK record; all is borrowed. */
 struct py_reply {
     uint64_t seq, duration_ns;
@@ -224,7 +226,7 @@ int py_async_init(void);
 
 struct py_hooks {
     PyObject *map_result, *map_error, *map_batch, *encode_json, *parse_body, *open_cloud_event,
-        *control, *drained, *started, *new_loop, *stream, *piece, *forked;
+        *control, *drained, *started, *new_loop, *stream, *piece, *forked, *response;
 };
 
 struct py_worker {

@@ -18,7 +18,7 @@ static int find_hooks(PyObject *hooks)
         {"control", &h->control, false},       {"drained", &h->drained, false},
         {"started", &h->started, true},        {"new_loop", &h->new_loop, true},
         {"stream", &h->stream, true},          {"piece", &h->piece, true},
-        {"forked", &h->forked, true},
+        {"forked", &h->forked, true},          {"response", &h->response, true},
     };
 
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
@@ -55,6 +55,7 @@ static void forget_all(void)
     Py_CLEAR(h->stream);
     Py_CLEAR(h->piece);
     Py_CLEAR(h->forked);
+    Py_CLEAR(h->response);
     Py_CLEAR(py_worker.handler);
     Py_CLEAR(py_worker.context);
     Py_CLEAR(py_worker.triggers);
@@ -95,7 +96,8 @@ PyDoc_STRVAR(
     "new_loop()              an asyncio loop, when one is needed and none was given\n"
     "stream(stream, body)    a coroutine that sends an answer's pieces\n"
     "piece(value)            bytes of a streamed piece that is neither text nor bytes\n"
-    "forked(status)          a process that a handler forked came back out of it");
+    "forked(status)          a process that a handler forked came back out of it\n\n"
+    "and response, the class whose plain instances need no map_batch().");
 
 static PyObject *run(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
 {
@@ -203,7 +205,8 @@ PyMODINIT_FUNC PyInit__native(void)
         py_stream_cancelled == NULL ||
         PyModule_AddObjectRef(module, "StreamCancelled", py_stream_cancelled) < 0 ||
         PyModule_AddIntConstant(module, "PROTOCOL", ST_WIRE_PROTOCOL) < 0 ||
-        pthread_atfork(NULL, NULL, in_child) != 0 || py_decode_init() < 0 || py_async_init() < 0) {
+        pthread_atfork(NULL, NULL, in_child) != 0 || py_decode_init() < 0 || py_result_init() < 0 ||
+        py_async_init() < 0) {
         Py_DECREF(module);
         return NULL;
     }

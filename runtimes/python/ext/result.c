@@ -385,23 +385,121 @@ static int answer_one_of_batch(struct py_event *ev, PyObject *mapped)
     return outcome == PY_GONE ? -1 : 0;
 }
 
-/* Log messages belong to the first event, and with them to all. */
-static void share_logged(PyObject *events)
-{
-    bool logged = ((struct py_event *)PyList_GET_ITEM(events, 0))->logged;
+/* Attributes of a Response, and `id` of an event. */
+enum { EVENT_ID, HEADERS, BODY, CONTENT_TYPE, STATUS_CODE, ATTRIBUTES, ID = ATTRIBUTES, NAMES };
 
-    for (Py_ssize_t i = 1; i < PyList_GET_SIZE(events); i++) {
-        ((struct py_event *)PyList_GET_ITEM(events, i))->logged |= logged;
+static PyObject *names[NAMES];
+
+int py_result_init(void)
+{
+    static const char *const words[NAMES] = {
+        "event_id", "headers", "body", "content_type", "status_code", "id",
+    };
+
+    for (int i = 0; i < NAMES; i++) {
+        names[i] = PyUnicode_InternFromString(words[i]);
+        if (names[i] == NULL) {
+            return -1;
+        }
     }
+    return 0;
+}
+
+/* Whether they are a text or bytes without headers for this event; then p has them. */
+static bool is_usual(struct py_event *ev, PyObject *const *value, struct parts *p)
+{
+    PyObject *id, *body = value[BODY];
+    bool is_ours;
+    int overflow;
+    long status;
+
+    if (!PyUnicode_CheckExact(value[EVENT_ID]) || !PyDict_CheckExact(value[HEADERS]) ||
+        PyDict_GET_SIZE(value[HEADERS]) != 0 || !PyLong_CheckExact(value[STATUS_CODE]) ||
+        !PyUnicode_CheckExact(value[CONTENT_TYPE]) ||
+        !(body == Py_None || PyUnicode_CheckExact(body) || PyBytes_CheckExact(body))) {
+        return false;
+    }
+    id = PyObject_GetAttr((PyObject *)ev, names[ID]);
+    is_ours = id == value[EVENT_ID] || (id != NULL && PyUnicode_CheckExact(id) &&
+                                        PyUnicode_Compare(id, value[EVENT_ID]) == 0);
+    Py_XDECREF(id);
+    status = PyLong_AsLongAndOverflow(value[STATUS_CODE], &overflow);
+    p->status = (uint16_t)status;
+    if (body == Py_None) {
+        p->body = "None"; /* str() of it, as for a single event */
+        p->body_len = 4;
+    }
+    return is_ours && overflow == 0 && status >= 200 && status <= 599 &&
+           bytes_of(value[CONTENT_TYPE], &p->type, &p->type_len) && p->type_len <= 64 &&
+           memchr(p->type, '\r', p->type_len) == NULL &&
+           memchr(p->type, '\n', p->type_len) == NULL &&
+           (body == Py_None || bytes_of(body, &p->body, &p->body_len));
+}
+
+/* Answers with a usual Response. 1; 0: map_batch knows what it is; -1: gone. */
+static int answer_usual(struct py_event *ev, PyObject *response)
+{
+    PyObject *value[ATTRIBUTES] = {NULL};
+    enum py_outcome outcome = PY_STREAM;
+    struct parts p = {0};
+    int found = 0;
+
+    if ((PyObject *)Py_TYPE(response) != py_worker.hooks.response) {
+        return 0;
+    }
+    while (found < ATTRIBUTES &&
+           (value[found] = PyObject_GetAttr(response, names[found])) != NULL) {
+        found++;
+    }
+    if (found == ATTRIBUTES && is_usual(ev, value, &p)) {
+        outcome = write_result(ev, &p);
+    }
+    while (found > 0) {
+        Py_DECREF(value[--found]);
+    }
+    if (outcome == PY_STREAM) {
+        PyErr_Clear();
+        return 0;
+    }
+    return outcome == PY_DONE ? 1 : -1;
+}
+
+/* Answers the first events of a batch whose results are in their order and simple; returns how
+ * many, or -1: gone. */
+static Py_ssize_t answer_first(PyObject *events, PyObject *result)
+{
+    Py_ssize_t count = PyList_GET_SIZE(events), n = 0;
+    struct py_source stream = {0};
+    int rc = 1;
+
+    if (result == Py_None) {
+        for (; rc > 0 && n < count; n++) {
+            struct py_event *ev = (struct py_event *)PyList_GET_ITEM(events, n);
+            rc = py_answer(ev, Py_None, &stream) == PY_DONE ? 1 : -1;
+        }
+    } else if (result != NULL && PyList_Check(result)) {
+        while (n < count && n < PyList_GET_SIZE(result)) {
+            rc = answer_usual((struct py_event *)PyList_GET_ITEM(events, n),
+                              PyList_GET_ITEM(result, n));
+            if (rc <= 0) {
+                break;
+            }
+            n++;
+        }
+    }
+    return rc < 0 ? -1 : n;
 }
 
 int py_answer_batch(PyObject *events, PyObject *result)
 {
     struct py_event *first = (struct py_event *)PyList_GET_ITEM(events, 0);
+    Py_ssize_t count = PyList_GET_SIZE(events), done = answer_first(events, result);
     PyObject *mapped = NULL, *failure = NULL;
-    Py_ssize_t count = PyList_GET_SIZE(events);
     int rc = 0;
 
+    if (done < 0 || done == count) {
+        return done < 0 ? -1 : 0;
+    }
     if (result != NULL) {
         mapped = PyObject_CallFunctionObjArgs(py_worker.hooks.map_batch, result, events, NULL);
     }
@@ -412,8 +510,7 @@ int py_answer_batch(PyObject *events, PyObject *result)
     if (mapped == NULL) {
         failure = map_exception(first);
     }
-    share_logged(events);
-    for (Py_ssize_t i = 0; rc == 0 && i < count; i++) {
+    for (Py_ssize_t i = done; rc == 0 && i < count; i++) {
         struct py_event *ev = (struct py_event *)PyList_GET_ITEM(events, i);
         rc = mapped != NULL ? answer_one_of_batch(ev, PyList_GET_ITEM(mapped, i))
                             : answer_failure(ev, failure);

@@ -6,6 +6,7 @@ from __future__ import annotations
 from stator import _json, _native
 from stator._worker import results, wire
 from stator.event import Event, parse_body
+from stator.response import Response
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class _Hooks:
     def new_loop(self) -> Any:
         return self._worker.make_loop()
 
+    response = Response
     encode_json = staticmethod(_json.encode)
     parse_body = staticmethod(parse_body)
     piece = staticmethod(results.piece)

@@ -247,8 +247,10 @@ def _is_ours(trace: Any) -> bool:
 
 
 def match_batch(output: Any, ids: list[Any]) -> list[Optional[Any]]:
-    """The results of a batch in the order of its events' ids; None for an event without one.
-    Raises WrongResult when it is no list."""
+    """The results of a batch in the order of its events' ids; None for an event without one. No
+    result at all is one for each. Raises WrongResult when it is neither that nor a list."""
+    if output is None:
+        return [Response() for _ in ids]
     if not isinstance(output, list):
         raise WrongResult(
             f"a batch handler gives back a list of Response, not {type(output).__name__}")
