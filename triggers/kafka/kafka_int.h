@@ -72,6 +72,7 @@ struct kafka_partition {
     LIST_ENTRY(kafka_partition) bucket; /* of the table by topic and number */
     struct kafka_trigger *kt;
     char *topic;
+    size_t topic_len;
     int32_t number;
     bool assigned; /* messages are taken, offsets are committed */
     bool full;     /* its window is */
@@ -113,7 +114,7 @@ struct kafka_record {
     bool dying;          /* its handler has had its attempts */
     bool acknowledged;   /* its handler said so before it had ended */
     struct st_send send; /* its dead letter */
-    char reason[160];    /* why the last attempt failed, for the dead letter; "" */
+    char reason[160];    /* why the last attempt failed, for the dead letter; ""; last: see new */
 };
 
 /* One delivery of a record. */
@@ -150,7 +151,7 @@ struct kafka_trigger {
     struct kafka_batch *batch; /* that is being made; NULL: the pool takes no batches */
     uint32_t dispatched, max_dispatched;
     uint32_t full; /* partitions that are full and not paused: nothing is polled */
-    uint32_t in_poll, served;
+    uint32_t served;
     uint64_t poll_until_ns;
     bool yielded, commit_under_way, broker_trouble;
     uint64_t commit_began_ns;

@@ -1,5 +1,6 @@
 /* Messages and their events. A record is small and may wait in a lane for long; an event is big and
  * exists only while a worker has it, one for each delivery. */
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "processor/core/alloc.h"
@@ -45,7 +46,8 @@ struct kafka_record *kafka_record_new(struct kafka_partition *p, const rd_kafka_
 {
     struct kafka_record *r = st_slab_get(&p->kt->records);
 
-    st_zero(r, sizeof *r);
+    st_zero(r, offsetof(struct kafka_record, reason));
+    r->reason[0] = '\0';
     r->partition = p;
     r->offset = (uint64_t)m->offset;
     r->timestamp_ms = rd_kafka_message_timestamp(m, NULL);
@@ -132,7 +134,7 @@ struct kafka_event *kafka_event_new(struct kafka_record *r)
     describe(ev, r);
     ev->flags = (r->bytes == NULL ? ST_EVENT_BORROWS : 0u) |
                 (r->tombstone ? ST_EVENT_TOMBSTONE : 0u) | ST_EVENT_PATIENT;
-    ev->target = ev->path = st_slice_of(p->topic);
+    ev->target = ev->path = (struct st_slice){p->topic, p->topic_len};
     ev->position = (struct st_position){.topic = ev->path, .shard = p->number, .hi = r->offset};
     if (r->timestamp_ms >= 0)
         ev->timestamp_ns = (uint64_t)r->timestamp_ms * ST_MSEC;
