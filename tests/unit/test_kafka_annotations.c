@@ -64,6 +64,10 @@ static void test_all(void **state)
                                       "    nuclio.io/kafka-sasl-mechanism: SCRAM-SHA-512\n"
                                       "    nuclio.io/kafka-sasl-user: 17\n"
                                       "    nuclio.io/kafka-sasl-password: \"18\"\n"
+                                      "    nuclio.io/kafka-sasl-oauth-client-id: id\n"
+                                      "    nuclio.io/kafka-sasl-oauth-client-secret: secret\n"
+                                      "    nuclio.io/kafka-sasl-oauth-token-url: http://h/t\n"
+                                      "    nuclio.io/kafka-sasl-oauth-scopes: one, two\n"
                                       "    nuclio.io/kafka-termination-wait-time: 21s\n"
                                       "    nuclio.io/kafka-explicit-ack-mode: explicitOnly\n"
                                       "    nuclio.io/wait-explicit-ack-during-rebalance-timeout: "
@@ -100,6 +104,11 @@ static void test_all(void **state)
     assert_string_equal(a->client.sasl.mechanism, "SCRAM-SHA-512");
     assert_string_equal(a->client.sasl.user, "17"); /* whatever YAML takes it for */
     assert_string_equal(a->client.sasl.password, "18");
+    assert_string_equal(a->client.sasl.oauth.client_id, "id");
+    assert_string_equal(a->client.sasl.oauth.client_secret, "secret");
+    assert_string_equal(a->client.sasl.oauth.token_url, "http://h/t");
+    assert_int_equal(a->client.sasl.oauth.scopes.count, 2);
+    assert_string_equal(a->client.sasl.oauth.scopes.items[1], "two");
     assert_int_equal(c.function.triggers[0].stop_ns, 21 * ST_SEC);
     assert_int_equal(c.function.triggers[0].delivery.ack_mode, ST_ACK_EXPLICIT_ONLY);
     assert_int_equal(c.function.triggers[0].delivery.ack_wait_ns, 3 * ST_SEC);

@@ -192,7 +192,15 @@ static void test_check(void **state)
     check_fault(o, "sasl.user", "found nothing, expected a user, because sasl.enable is true");
     o.sasl.mechanism = (char *)"MD5";
     check_fault(o, "sasl.mechanism",
-                "found \"MD5\", expected PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512");
+                "found \"MD5\", expected PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER");
+    o.sasl.mechanism = (char *)"OAUTHBEARER"; /* needs no user */
+    check_fault(o, "sasl.oauth.clientID",
+                "found nothing, expected an id, because sasl.mechanism is OAUTHBEARER");
+    o.sasl.oauth.client_id = (char *)"me";
+    check_fault(o, "sasl.oauth.tokenURL",
+                "expected a URL of http or https, for example \"http://127.0.0.1:9091\"");
+    o.sasl.oauth.token_url = (char *)"https://login/token";
+    assert_int_equal(st_kafka_client_check(&o, &member, &err), ST_OK);
 }
 
 static void test_passthrough(void **state)

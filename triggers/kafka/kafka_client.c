@@ -9,15 +9,48 @@
 
 #include "processor/core/alloc.h"
 #include "processor/core/log.h"
+#include "processor/net/fetch.h"
 
 enum { SECRET_MAX = 1024 * 1024, TEXT_MAX = 512 };
 
 #define SASL(member)                                    \
     (offsetof(struct st_kafka_client_options, member) - \
      offsetof(struct st_kafka_client_options, sasl))
+#define OAUTH(member)                                              \
+    (offsetof(struct st_kafka_client_options, sasl.oauth.member) - \
+     offsetof(struct st_kafka_client_options, sasl.oauth))
 #define TLS(member)                                     \
     (offsetof(struct st_kafka_client_options, member) - \
      offsetof(struct st_kafka_client_options, tls))
+
+static const struct st_option oauth_table[] = {
+    {.name = "clientID",
+     .type = ST_OPT_STRING,
+     .offset = OAUTH(client_id),
+     .value = "",
+     .flags = ST_OPT_EXPAND,
+     .help = "Who asks for tokens.",
+     .example = "orders-function"},
+    {.name = "clientSecret",
+     .type = ST_OPT_STRING,
+     .offset = OAUTH(client_secret),
+     .value = "",
+     .flags = ST_OPT_EXPAND | ST_OPT_SECRET,
+     .help = "Its secret, or the file that has it."},
+    {.name = "tokenURL",
+     .type = ST_OPT_STRING,
+     .offset = OAUTH(token_url),
+     .value = "",
+     .flags = ST_OPT_EXPAND,
+     .help = "The endpoint that gives tokens for client credentials.",
+     .example = "https://login.example.com/oauth2/token"},
+    {.name = "scopes",
+     .type = ST_OPT_STRING_LIST,
+     .offset = OAUTH(scopes),
+     .flags = ST_OPT_EXPAND,
+     .help = "What the tokens shall be good for.",
+     .example = "[kafka]"},
+    {.name = NULL}};
 
 const struct st_option st_kafka_sasl_table[] = {
     {.name = "enable",
@@ -36,7 +69,7 @@ const struct st_option st_kafka_sasl_table[] = {
      .offset = SASL(sasl.mechanism),
      .value = "PLAIN",
      .flags = ST_OPT_EXPAND,
-     .help = "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.",
+     .help = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER.",
      .example = "SCRAM-SHA-256"},
     {.name = "user",
      .type = ST_OPT_STRING,
@@ -51,7 +84,12 @@ const struct st_option st_kafka_sasl_table[] = {
      .value = "",
      .flags = ST_OPT_EXPAND | ST_OPT_SECRET,
      .help = "Its password, or the file that has it."},
-    {.name = "oauth", .type = ST_OPT_ANY, .flags = ST_OPT_UNSUPPORTED},
+    {.name = "oauth",
+     .type = ST_OPT_OBJECT,
+     .offset = SASL(sasl.oauth),
+     .table = oauth_table,
+     .help = "Where the tokens of OAUTHBEARER come from.",
+     .example = "{clientID: me, clientSecret: secret, tokenURL: \"https://login/token\"}"},
     {.name = NULL}};
 
 const struct st_option st_kafka_tls_table[] = {
@@ -87,18 +125,43 @@ static bool is_set(const char *text)
     return text != NULL && text[0] != '\0';
 }
 
+bool st_kafka_client_wants_tokens(const struct st_kafka_client_options *o)
+{
+    return o->sasl.enable && strcmp(o->sasl.mechanism, "OAUTHBEARER") == 0;
+}
+
+static int check_oauth(const struct st_kafka_client_options *o, const char **member,
+                       struct st_error *err)
+{
+    struct st_error why;
+
+    *member = "sasl.oauth.clientID";
+    if (!is_set(o->sasl.oauth.client_id))
+        return st_error_set(err, ST_ERR_INVALID,
+                            "found nothing, expected an id, because sasl.mechanism is OAUTHBEARER");
+    *member = "sasl.oauth.tokenURL";
+    if (st_fetch_check_url(is_set(o->sasl.oauth.token_url) ? o->sasl.oauth.token_url : "", &why) !=
+        ST_OK)
+        return st_error_set(err, ST_ERR_INVALID, "%s", why.text);
+    return ST_OK;
+}
+
 static int check_sasl(const struct st_kafka_client_options *o, const char **member,
                       struct st_error *err)
 {
-    static const char *const mechanisms[] = {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", NULL};
+    static const char *const mechanisms[] = {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512",
+                                             "OAUTHBEARER", NULL};
 
     if (!o->sasl.enable)
         return ST_OK;
     *member = "sasl.mechanism";
     if (!is_one_of(o->sasl.mechanism, mechanisms))
         return st_error_set(err, ST_ERR_INVALID,
-                            "found \"%.32s\", expected PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512",
+                            "found \"%.32s\", expected PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or "
+                            "OAUTHBEARER",
                             o->sasl.mechanism);
+    if (st_kafka_client_wants_tokens(o))
+        return check_oauth(o, member, err);
     *member = "sasl.user";
     if (!is_set(o->sasl.user))
         return st_error_set(err, ST_ERR_INVALID,
@@ -144,8 +207,7 @@ static char *read_file(const char *path)
     return text;
 }
 
-/* The content of the file that value names, or a copy of value. The caller frees it. */
-static char *secret_of(const struct st_kafka_client_options *o, const char *value)
+char *st_kafka_client_secret(const struct st_kafka_client_options *o, const char *value)
 {
     char *path = NULL, *text = NULL;
     bool absolute = value[0] == '/';
@@ -239,7 +301,7 @@ static int set_secret(rd_kafka_conf_t *conf, const struct st_kafka_client_option
 
     if (!is_set(value))
         return ST_OK;
-    text = secret_of(o, value);
+    text = st_kafka_client_secret(o, value);
     repair_pem(text);
     code = set_text(conf, name, text, err);
     secret_free(text);
@@ -306,6 +368,7 @@ static int set_security(rd_kafka_conf_t *conf, const struct st_kafka_client_opti
     if (!o->sasl.enable)
         return ST_OK;
     if ((code = set_text(conf, "sasl.mechanism", o->sasl.mechanism, err)) != ST_OK ||
+        st_kafka_client_wants_tokens(o) ||
         (code = set_text(conf, "sasl.username", o->sasl.user, err)) != ST_OK)
         return code;
     return set_secret(conf, o, "sasl.password", o->sasl.password, err);

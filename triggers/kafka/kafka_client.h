@@ -15,6 +15,10 @@ struct st_kafka_client_options {
     struct {
         bool enable, handshake;
         char *mechanism, *user, *password;
+        struct {
+            char *client_id, *client_secret, *token_url;
+            struct st_string_list scopes;
+        } oauth;
     } sasl;
     struct {
         bool enable, skip_verify;
@@ -99,6 +103,12 @@ extern const struct st_option st_kafka_sasl_table[], st_kafka_tls_table[];
  * is the faulty option ("sasl.mechanism"; static text). */
 int st_kafka_client_check(const struct st_kafka_client_options *o, const char **member,
                           struct st_error *err) ST_MUST_CHECK;
+
+/* The mechanism is OAUTHBEARER: the client needs a struct st_kafka_oauth. */
+bool st_kafka_client_wants_tokens(const struct st_kafka_client_options *o);
+
+/* A secret: the content of the file that value names, or value. The caller wipes and frees it. */
+char *st_kafka_client_secret(const struct st_kafka_client_options *o, const char *value);
 
 /* Loads librdkafka, and a configuration with all of it but the librdkafka properties; reads the
  * secret files. url, where no broker is named: NULL or "" for none. The client's log comes to ours

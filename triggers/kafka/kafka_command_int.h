@@ -30,6 +30,8 @@ struct kafka_words {
 struct kafka_session {
     rd_kafka_t *rk;
     uint64_t timeout_ns;
+    struct st_loop *loop;         /* of oauth */
+    struct st_kafka_oauth *oauth; /* or NULL */
     char brokers[256];
     char trouble[256]; /* what librdkafka said last; "" */
 };

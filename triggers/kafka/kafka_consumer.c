@@ -238,6 +238,13 @@ static void on_error(rd_kafka_t *rk, int code, const char *text, void *opaque)
     kt->broker_trouble = true;
 }
 
+static void on_token_wanted(rd_kafka_t *rk, const char *config ST_UNUSED, void *opaque)
+{
+    struct kafka_trigger *kt = opaque;
+
+    st_kafka_oauth_refresh(kt->oauth, rk);
+}
+
 static int subscribe(struct kafka_trigger *kt, struct st_error *err)
 {
     const struct st_string_list *topics = &kafka_attributes_of(kt)->topics;
@@ -267,6 +274,7 @@ int kafka_consumer_open(struct kafka_trigger *kt, struct st_error *err)
     rd_kafka_conf_set_consume_cb(conf, kafka_on_message);
     rd_kafka_conf_set_error_cb(conf, on_error);
     rd_kafka_conf_set_stats_cb(conf, kafka_on_stats);
+    rd_kafka_conf_set_oauthbearer_token_refresh_cb(conf, on_token_wanted);
     kt->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (kt->fd < 0) {
         rd_kafka_conf_destroy(conf);
@@ -290,6 +298,9 @@ int kafka_consumer_open(struct kafka_trigger *kt, struct st_error *err)
     st_timer_init(&kt->drain_timer, kafka_group_expire);
     st_loop_timer_arm(kt->loop, &kt->tick, TICK_NS);
     st_loop_timer_arm(kt->loop, &kt->commit_timer, kafka_attributes_of(kt)->commit_ns);
+    if (st_kafka_oauth_open(&kt->oauth, kt->loop, &kafka_attributes_of(kt)->client, kt->base.name,
+                            err) != ST_OK)
+        return err->code;
     return subscribe(kt, err);
 }
 
@@ -299,6 +310,8 @@ void kafka_consumer_close(struct kafka_trigger *kt)
     st_loop_timer_cancel(kt->loop, &kt->commit_timer);
     st_loop_timer_cancel(kt->loop, &kt->retry_timer);
     st_loop_timer_cancel(kt->loop, &kt->drain_timer);
+    st_kafka_oauth_close(kt->oauth);
+    kt->oauth = NULL;
     if (kt->queue == NULL)
         return;
     event_del(&kt->fd_event);

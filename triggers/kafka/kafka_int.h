@@ -21,6 +21,7 @@
 #include "processor/trigger.h"
 #include "processor/watermark.h"
 #include "triggers/kafka/kafka_client.h"
+#include "triggers/kafka/kafka_oauth.h"
 #include "triggers/kafka/kafka_stats.h"
 
 enum kafka_allocation { KAFKA_POOL, KAFKA_STATIC };
@@ -170,6 +171,7 @@ struct kafka_trigger {
         struct st_log_limit acknowledged, retried, dead, not_written;
     } limits;
     struct st_kafka_stats stats;
+    struct st_kafka_oauth *oauth; /* or NULL */
     struct {
         st_metric commit, retries, dead_letters, rebalances, rebalance_seconds, acked_failed;
         st_metric duplicates;

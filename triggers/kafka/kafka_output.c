@@ -18,6 +18,7 @@
 #include "processor/labels.h"
 #include "processor/processor.h"
 #include "triggers/kafka/kafka_client.h"
+#include "triggers/kafka/kafka_oauth.h"
 #include "triggers/kafka/kafka_stats.h"
 
 enum { TOPIC_MAX = 249, TOPICS = 16, REPORTS_A_PASS = 2048, TROUBLE_MAX = 256, TEXT_MAX = 512 };
@@ -211,6 +212,7 @@ struct kafka_output {
     unsigned served;              /* reports in this pass */
     char trouble[TROUBLE_MAX]; /* on the home loop: what librdkafka said last, "" if all is well */
     struct st_kafka_stats stats;
+    struct st_kafka_oauth *oauth; /* on the home loop, or NULL */
 };
 
 static struct kafka_output *output_of(struct st_output *o)
@@ -359,6 +361,13 @@ static int on_stats(rd_kafka_t *rk ST_UNUSED, char *text, size_t len, void *opaq
 
     st_kafka_stats_read(&ko->stats, text, len);
     return 0; /* librdkafka frees the text */
+}
+
+static void on_token_wanted(rd_kafka_t *rk, const char *config ST_UNUSED, void *opaque)
+{
+    struct kafka_output *ko = opaque;
+
+    st_kafka_oauth_refresh(ko->oauth, rk);
 }
 
 /* ---- sending ---- */
@@ -528,6 +537,7 @@ static int init(struct st_output *o, struct st_error *err)
     rd_kafka_conf_set_dr_msg_cb(ko->conf, on_delivery);
     rd_kafka_conf_set_error_cb(ko->conf, on_error);
     rd_kafka_conf_set_stats_cb(ko->conf, on_stats);
+    rd_kafka_conf_set_oauthbearer_token_refresh_cb(ko->conf, on_token_wanted);
     register_stats(ko, options);
     return configure(ko->conf, options, err);
 }
@@ -559,7 +569,7 @@ static int start(struct kafka_output *ko, struct st_loop *loop, struct st_error 
     ko->queue = rd_kafka_queue_get_main(ko->rk);
     rd_kafka_queue_io_event_enable(ko->queue, ko->fd, &one, sizeof one);
     event_active(&ko->event, EV_READ, 0); /* what came before */
-    return ST_OK;
+    return st_kafka_oauth_open(&ko->oauth, loop, &options->client, ko->base.name, err);
 }
 
 static int kafka_open(struct st_output *o, struct st_loop *loop, struct st_error *err)
@@ -584,8 +594,11 @@ static void kafka_close(struct st_output *o, struct st_loop *loop)
     struct kafka_output *ko = output_of(o);
 
     ko->senders[loop->index].closed = true;
-    if (loop == ko->home)
-        stop_reports(ko);
+    if (loop != ko->home)
+        return;
+    st_kafka_oauth_close(ko->oauth);
+    ko->oauth = NULL;
+    stop_reports(ko);
 }
 
 static void sender_free(struct kafka_sender *sender)

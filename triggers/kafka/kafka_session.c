@@ -19,6 +19,58 @@ static void on_error(rd_kafka_t *rk ST_UNUSED, int code, const char *text, void 
         snprintf(s->trouble, sizeof s->trouble, "%s", text);
 }
 
+/* ---- tokens ---- */
+
+static void on_time(struct st_timer *t ST_UNUSED)
+{
+}
+
+/* Runs the loop until there is a token, or the time is over. */
+static void on_token_wanted(rd_kafka_t *rk, const char *config ST_UNUSED, void *opaque)
+{
+    struct kafka_session *s = opaque;
+    uint64_t deadline = st_clock_mono() + s->timeout_ns;
+    struct st_timer timer;
+
+    if (s->oauth == NULL)
+        return;
+    st_timer_init(&timer, on_time);
+    st_loop_timer_arm(s->loop, &timer, s->timeout_ns + ST_MSEC);
+    st_kafka_oauth_refresh(s->oauth, rk);
+    do
+        st_loop_pass(s->loop);
+    while (!st_kafka_oauth_has_token(s->oauth) && st_clock_mono() < deadline);
+    st_loop_timer_cancel(s->loop, &timer);
+}
+
+static int open_tokens(struct kafka_session *s, const struct kafka_session_options *o,
+                       struct st_error *err)
+{
+    if (!st_kafka_client_wants_tokens(o->client))
+        return ST_OK;
+    s->loop = st_calloc(1, sizeof *s->loop);
+    if (st_loop_open(s->loop, ST_LOOP_MAIN, "kafka", err) != ST_OK) {
+        free(s->loop);
+        s->loop = NULL;
+        return err->code;
+    }
+    return st_kafka_oauth_open(&s->oauth, s->loop, o->client, "stator kafka", err);
+}
+
+static void close_tokens(struct kafka_session *s)
+{
+    st_kafka_oauth_close(s->oauth);
+    s->oauth = NULL;
+    if (s->loop == NULL)
+        return;
+    st_loop_settle(s->loop);
+    st_loop_close(s->loop);
+    free(s->loop);
+    s->loop = NULL;
+}
+
+/* ---- the client ---- */
+
 static void name_brokers(struct kafka_session *s, const struct kafka_session_options *o)
 {
     size_t len = 0;
@@ -73,14 +125,17 @@ bool kafka_session_open(struct kafka_session *s, const struct kafka_session_opti
     *s = (struct kafka_session){.timeout_ns = o->timeout_ns};
     name_brokers(s, o);
     conf = st_kafka_client_conf(o->client, o->url, &err);
-    if (conf != NULL && configure(conf, o, &err) == ST_OK) {
+    if (conf != NULL && configure(conf, o, &err) == ST_OK && open_tokens(s, o, &err) == ST_OK) {
         rd_kafka_conf_set_opaque(conf, s);
         rd_kafka_conf_set_log_cb(conf, NULL); /* what matters of it comes as an error */
         rd_kafka_conf_set_error_cb(conf, on_error);
+        rd_kafka_conf_set_oauthbearer_token_refresh_cb(conf, on_token_wanted);
         if (o->on_report != NULL)
             rd_kafka_conf_set_dr_msg_cb(conf, o->on_report);
         s->rk = rd_kafka_new(type, conf, text, sizeof text);
         if (s->rk != NULL) {
+            if (s->oauth != NULL)
+                rd_kafka_poll(s->rk, kafka_millis(s->timeout_ns)); /* it wants its first token */
             if (o->group != NULL)
                 rd_kafka_poll_set_consumer(s->rk);
             return true;
@@ -89,6 +144,7 @@ bool kafka_session_open(struct kafka_session *s, const struct kafka_session_opti
     }
     if (conf != NULL)
         rd_kafka_conf_destroy(conf);
+    close_tokens(s);
     fprintf(stderr, "stator: kafka: %s\n", err.text);
     return false;
 }
@@ -98,6 +154,7 @@ void kafka_session_close(struct kafka_session *s)
     if (s->rk != NULL)
         rd_kafka_destroy_flags(s->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
     s->rk = NULL;
+    close_tokens(s);
 }
 
 int kafka_session_away(struct kafka_session *s, const char *what, rd_kafka_resp_err_t code)
