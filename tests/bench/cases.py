@@ -151,7 +151,7 @@ _POST = ("-s", "1024", "-E")
 _KAFKA = ("limit_kafka", "limit_kafka_group")
 _SMALL = streams.Messages(4000000, 100, keys=10000, partitions=16)
 _LARGE = streams.Messages(1000000, 1024, keys=10000, partitions=16)
-_FEW_KEYS = streams.Messages(100000, 100, keys=100, partitions=8)
+_FEW_KEYS = streams.Messages(400000, 100, keys=100, partitions=8)
 
 CASES = {c.name: c for c in (
     Case("http-get", "GET, 64 connections", _WEB, args=("-c", "64", *_GET)),
@@ -187,7 +187,7 @@ CASES = {c.name: c for c in (
          runner="kafka", echo=True, messages=_SMALL, count=1000000),
     Case("kafka-order", "100 keys, 8 partitions, a handler that waits for 1 ms, 64 threads", (),
          ("stator-kafka-partition", "stator-kafka-key4", "stator-kafka-key32"), runner="kafka",
-         messages=_FEW_KEYS, count=40000, figure="req_s"),
+         messages=_FEW_KEYS, count=60000, figure="req_s"),
 )}
 
 
