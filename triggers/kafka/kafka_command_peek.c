@@ -183,10 +183,11 @@ int kafka_command_peek(const struct kafka_words *w, const struct st_trigger_conf
     list = kafka_session_partitions(&s, w->topic != NULL ? &one : &a->topics, &code);
     if (list != NULL)
         code = choose_offsets(&s, w, list);
-    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && list->cnt > 0)
+    if (list != NULL && code == RD_KAFKA_RESP_ERR_NO_ERROR && list->cnt > 0)
         code = rd_kafka_assign(s.rk, list);
-    status = code == RD_KAFKA_RESP_ERR_NO_ERROR ? show(&s, w, list->cnt)
-                                                : kafka_session_away(&s, "peek", code);
+    status = list != NULL && code == RD_KAFKA_RESP_ERR_NO_ERROR
+                 ? show(&s, w, list->cnt)
+                 : kafka_session_away(&s, "peek", code);
     if (list != NULL)
         rd_kafka_topic_partition_list_destroy(list);
     kafka_session_close(&s);
