@@ -99,19 +99,22 @@ def why(repeat: Repeat, episodes: list[Episode], lives: dict[int, Life], slack: 
     session, or "" for none. slack: seconds within which what was done is committed. settle:
     those that a group needs to be whole again."""
     first, again = repeat.times
-    for e in episodes:
-        inside = first - slack <= e.begin <= again + slack
-        if e.kind == "worker" and e.pid == repeat.pid and inside:
-            return "worker"
     weak = [e for e in episodes if e.kind in ("broker", "pause", "delay", "stall", "cut")
             and e.begin <= again and (e.end is None or e.end + settle >= first)]
-    for e in episodes:
-        if e.kind == "processor" and e.life == repeat.lives[0] and first - slack <= e.begin <= again:
-            if e.begin - first <= slack or any(w.begin <= e.begin for w in weak):
-                return "processor"
+    name = f"lost: {weak[-1].kind}" if weak else "lost: no fault"
     losses = [at for life in set(repeat.lives) for at in lives[life].losses]
-    if any(first - slack <= at <= again + 10 * slack for at in losses):
-        return f"lost: {weak[-1].kind}" if weak else "lost: no fault"
+    if any(first - slack <= at <= again for at in losses):
+        return name
+    for e in episodes:
+        soon = first - slack <= e.begin <= first + slack and e.begin <= again
+        if e.kind == "worker" and e.pid == repeat.pid and soon:
+            return "worker"
+        if e.kind == "processor" and e.life == repeat.lives[0] and e.begin <= again:
+            if soon or any(w.begin <= e.begin and e.begin >= first for w in weak):
+                return "processor"
+    # A processor that the group had given up went on until it heard of it.
+    if any(again <= at <= again + 10 * slack for at in losses):
+        return name
     return ""
 
 

@@ -234,7 +234,9 @@ static void on_error(rd_kafka_t *rk, int code, const char *text, void *opaque)
                    ST_KV_STR("trigger", kt->base.name),
                    ST_KV_STR("error", rd_kafka_err2name((rd_kafka_resp_err_t)code)),
                    ST_KV_STR("detail", text));
-    kafka_trouble(kt, KAFKA_TROUBLE_BROKER, text);
+    /* Why the last one went says more than that none is left. */
+    if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || !kt->broker_trouble)
+        kafka_trouble(kt, KAFKA_TROUBLE_BROKER, text);
     kt->broker_trouble = true;
 }
 

@@ -346,7 +346,9 @@ static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
     struct kafka_output *ko = opaque;
     char fatal[TROUBLE_MAX];
 
-    snprintf(ko->trouble, sizeof ko->trouble, "%s", reason);
+    /* Why the last one went says more than that none is left. */
+    if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || ko->trouble[0] == '\0')
+        snprintf(ko->trouble, sizeof ko->trouble, "%s", reason);
     if (code != RD_KAFKA_RESP_ERR__FATAL)
         return; /* librdkafka tells its log of it */
     rd_kafka_fatal_error(rk, fatal, sizeof fatal);
