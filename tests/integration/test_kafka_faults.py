@@ -158,6 +158,31 @@ def test_partitions_are_added(kafka: Client, function: Callable[..., Function]) 
     f.wait_for(52, 60)
 
 
+def test_partitions_are_added_while_others_go(kafka: Client,
+                                              function: Callable[..., Function]) -> None:
+    """librdkafka joins again before a processor has said that its handlers are done: what it takes
+    away and gives meanwhile is void."""
+    topic = kafka.create_topic(2)
+    code = RECORDER + """
+def handler(context, event):
+    time.sleep(0.7)
+    note(event)
+"""
+    f = function(topic, code, workers=2, attributes={"librdkafka": {
+        "topic.metadata.refresh.interval.ms": 100}})
+    kafka.produce(topic, [(f"k{i % 6}", str(i // 6 + 1)) for i in range(24)])
+    first = f.start()
+    wait_until(lambda: first.log("Partitions were assigned"), 30, "assigned")
+    second = f.start()
+    for total in range(3, 9):
+        kafka.add_partitions(topic, total)
+        time.sleep(0.3)
+    f.wait_for(24, 60)
+    f.check_order()
+    f.wait_committed()
+    assert first.is_running() and second.is_running()
+
+
 def test_broker_comes_and_goes(broker: Broker, kafka: Client,
                                function: Callable[..., Function]) -> None:
     """Away at the start: ready all the same, degraded, then it works. Gone and back: nothing lost."""

@@ -145,9 +145,10 @@ class Broker:
             "num.network.threads": 1,
             "num.io.threads": 2,
         }
+        # A broker that was killed comes back when its session with the controller is over.
+        lines |= {"broker.session.timeout.ms": 4000, "broker.heartbeat.interval.ms": 1000}
         if copies > 1:
-            lines |= {"broker.session.timeout.ms": 4000, "broker.heartbeat.interval.ms": 1000,
-                      "controller.quorum.election.timeout.ms": 1000,
+            lines |= {"controller.quorum.election.timeout.ms": 1000,
                       "controller.quorum.fetch.timeout.ms": 2000}
         if self.pki:
             lines |= {"ssl.keystore.type": "PEM", "ssl.truststore.type": "PEM",

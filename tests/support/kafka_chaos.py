@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from kafka_account import Account, Episode, Life, Repeat, explain
 from kafka_broker import Broker, free_ports
 from kafka_client import Client
@@ -171,7 +171,6 @@ class Chaos:
         ports = free_ports(PROXIES + 4)
         outside, inside = ports[:PROXIES], ports[PROXIES:]
         try:
-            # A broker that is killed comes back when its session with the controller is over.
             self.broker = Broker(self.dir, proxied=outside if proxies else (),
                                  ports=inside if proxies else inside[:2], config={
                                      "broker.session.timeout.ms": 2000,
@@ -276,7 +275,14 @@ class Chaos:
         assert self.load
         self._mend(only=self.broker)
         count = len(set(self.load.partitions))
-        self.kafka.add_partitions(self.topic, count + 1)
+
+        def added() -> bool:
+            try:
+                self.kafka.add_partitions(self.topic, count + 1)
+            except KafkaException as error:     # the broker still finds itself
+                return error.args[0].code() == KafkaError.INVALID_PARTITIONS  # it was, unheard
+            return True
+        wait_until(added, 30, "one more partition")
         self.load.add_keys(count)
 
     def _do_lasting(self, fault: Fault, name: str) -> Episode:
@@ -359,7 +365,13 @@ class Chaos:
             elif time.monotonic() - since > patience(20 + 2 * self.options.session):
                 return
             time.sleep(0.05)
-        wait_until(lambda: self.kafka.lag("chaos", self.topic) == 0, 30, "no lag")
+
+        def all_committed() -> bool:
+            try:
+                return self.kafka.lag("chaos", self.topic) == 0
+            except KafkaException:
+                return False
+        wait_until(all_committed, 30, "no lag")
 
     def _handled_again(self) -> int:
         """By a processor that starts when all is done."""

@@ -98,9 +98,18 @@ struct kafka_giving {
     struct kafka_trigger *kt;
     bool cancelled; /* they went before they came */
     rd_kafka_topic_partition_list_t *list;
+    rd_kafka_topic_partition_list_t *instead; /* what the group has given since, or NULL */
     rd_kafka_resp_err_t code;
     pthread_t thread;
 };
+
+static void giving_free(struct kafka_giving *g)
+{
+    if (g->instead != NULL)
+        rd_kafka_topic_partition_list_destroy(g->instead);
+    rd_kafka_topic_partition_list_destroy(g->list);
+    free(g);
+}
 
 static void begin_partition(struct kafka_trigger *kt, rd_kafka_topic_partition_t *tp)
 {
@@ -129,6 +138,8 @@ static void give(struct kafka_trigger *kt, rd_kafka_topic_partition_list_t *list
            ST_KV_STR("trigger", kt->base.name), ST_KV_INT("partitions", list->cnt));
 }
 
+static void start_giving(struct kafka_trigger *kt, const rd_kafka_topic_partition_list_t *list);
+
 static void deliver_positions(struct st_loop *loop ST_UNUSED, struct st_mail *mail)
 {
     struct kafka_giving *g = ST_CONTAINER_OF(mail, struct kafka_giving, mail);
@@ -138,6 +149,8 @@ static void deliver_positions(struct st_loop *loop ST_UNUSED, struct st_mail *ma
     kt->giving = NULL;
     if (g->cancelled || kt->state != KAFKA_RUNNING) {
         answer(kt->rk, false, NULL);
+    } else if (g->instead != NULL) {
+        start_giving(kt, g->instead);
     } else {
         if (g->code != RD_KAFKA_RESP_ERR_NO_ERROR)
             ST_LOG(ST_LOG_WARN, "processor.kafka",
@@ -147,8 +160,7 @@ static void deliver_positions(struct st_loop *loop ST_UNUSED, struct st_mail *ma
         give(kt, g->list);
         kafka_poll(kt);
     }
-    rd_kafka_topic_partition_list_destroy(g->list);
-    free(g);
+    giving_free(g);
     kafka_pump_later(kt); /* a drain may wait for this */
 }
 
@@ -173,8 +185,16 @@ static void start_giving(struct kafka_trigger *kt, const rd_kafka_topic_partitio
         return;
     kt->giving = NULL;
     give(kt, g->list);
-    rd_kafka_topic_partition_list_destroy(g->list);
-    free(g);
+    giving_free(g);
+}
+
+/* The thread that asks for others comes back first. */
+static void give_instead(struct kafka_giving *g, const rd_kafka_topic_partition_list_t *list)
+{
+    if (g->instead != NULL)
+        rd_kafka_topic_partition_list_destroy(g->instead);
+    g->instead = rd_kafka_topic_partition_list_copy(list);
+    g->cancelled = false;
 }
 
 /* ---- taken away ---- */
@@ -233,7 +253,8 @@ static void end_late(struct kafka_trigger *kt)
     }
 }
 
-static void finish_revoke(struct kafka_trigger *kt)
+/* They are somebody else's now. The caller frees the list. */
+static rd_kafka_topic_partition_list_t *drop_revoked(struct kafka_trigger *kt)
 {
     rd_kafka_topic_partition_list_t *list = kt->revoked;
     uint64_t took = st_loop_now(kt->loop) - kt->revoke_began_ns;
@@ -252,12 +273,49 @@ static void finish_revoke(struct kafka_trigger *kt)
     st_loop_timer_cancel(kt->loop, &kt->drain_timer);
     st_metric_add(kt->loop->metrics, kt->metrics.rebalances, 1);
     st_metric_observe(kt->loop->metrics, kt->metrics.rebalance_seconds, took, 1);
-    answer(kt->rk, false, list);
     ST_LOG(ST_LOG_INFO, "processor.kafka", "Partitions were taken away",
            ST_KV_STR("trigger", kt->base.name), ST_KV_INT("partitions", list->cnt),
            ST_KV_BOOL("lost", kt->lost), ST_KV_UINT("milliseconds", took / ST_MSEC));
+    return list;
+}
+
+static void finish_revoke(struct kafka_trigger *kt)
+{
+    rd_kafka_topic_partition_list_t *list = drop_revoked(kt);
+
+    answer(kt->rk, false, list);
     rd_kafka_topic_partition_list_destroy(list);
     kafka_poll(kt);
+}
+
+/* When topics change while librdkafka waits for an answer, it joins the group again without one,
+ * and gives anew. What was being taken away, or had just been given, is lost then. */
+static void forget_assigned(struct kafka_trigger *kt)
+{
+    struct kafka_partition *p;
+
+    if (kt->revoked == NULL) {
+        kt->revoked = rd_kafka_topic_partition_list_new(8);
+        kt->revoke_began_ns = st_loop_now(kt->loop);
+        LIST_FOREACH (p, &kt->partitions, link)
+            if (p->assigned)
+                rd_kafka_topic_partition_list_add(kt->revoked, p->topic, p->number);
+    }
+    kt->lost = true;
+    kt->commit_under_way = false;
+    kafka_batch_drop(kt);
+    end_late(kt);
+    rd_kafka_topic_partition_list_destroy(drop_revoked(kt));
+}
+
+static bool has_assigned(const struct kafka_trigger *kt)
+{
+    const struct kafka_partition *p;
+
+    LIST_FOREACH (p, &kt->partitions, link)
+        if (p->assigned)
+            return true;
+    return false;
 }
 
 static void revoke(struct kafka_trigger *kt, const rd_kafka_topic_partition_list_t *list)
@@ -295,6 +353,18 @@ void kafka_group_expire(struct st_timer *t)
     kafka_group_step(kt);
 }
 
+static void on_assign(struct kafka_trigger *kt, const rd_kafka_topic_partition_list_t *list)
+{
+    if (!is_cooperative(kt->rk) && has_assigned(kt))
+        forget_assigned(kt);
+    if (kt->giving != NULL)
+        give_instead(kt->giving, list);
+    else if (kt->state == KAFKA_RUNNING)
+        start_giving(kt, list);
+    else
+        answer(kt->rk, false, NULL);
+}
+
 void kafka_on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code,
                         rd_kafka_topic_partition_list_t *list, void *opaque)
 {
@@ -302,8 +372,8 @@ void kafka_on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code,
 
     if (kt->state >= KAFKA_LEAVING) {
         answer(rk, false, NULL);
-    } else if (code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS && kt->state == KAFKA_RUNNING) {
-        start_giving(kt, list);
+    } else if (code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
+        on_assign(kt, list);
     } else if (code == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS && kt->giving != NULL) {
         kt->giving->cancelled = true;
     } else if (code == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS) {
