@@ -57,28 +57,40 @@ static size_t decode(struct st_slice in, uint8_t *out)
     return n;
 }
 
-size_t st_done_set_write(const struct st_watermark *wm, char out[ST_DONE_SET_TEXT + 1])
+struct bitmap {
+    uint8_t bits[ST_DONE_SET_SPAN / 8];
+    size_t len; /* bytes up to the last one that is not 0 */
+};
+
+/* Others than those within the span are left out. */
+static void set(struct bitmap *map, uint64_t i)
 {
-    uint8_t bits[ST_DONE_SET_SPAN / 8] = {0};
-    uint64_t position, last = 0;
+    if (i >= ST_DONE_SET_SPAN)
+        return;
+    map->bits[i / 8] |= (uint8_t)(1u << (i % 8));
+    if (map->len <= i / 8)
+        map->len = (size_t)i / 8 + 1;
+}
+
+size_t st_done_set_write(const struct st_watermark *wm, const struct st_done_set *before,
+                         char out[ST_DONE_SET_TEXT + 1])
+{
+    struct bitmap map = {.len = 0};
+    uint64_t position;
 
     out[0] = '\0';
     if (!st_watermark_position(wm, &position))
         return 0;
-    for (uint64_t seq = wm->lo; seq < wm->next; seq++) {
-        uint64_t i = wm->offsets[seq & wm->mask] - position;
-
-        if (i >= ST_DONE_SET_SPAN)
-            break;
-        if (!st_watermark_is_done(wm, seq))
-            continue;
-        bits[i / 8] |= (uint8_t)(1u << (i % 8));
-        last = i;
-    }
-    if (last == 0) /* the position itself is never done */
+    for (uint64_t seq = wm->lo; seq < wm->next; seq++)
+        if (st_watermark_is_done(wm, seq))
+            set(&map, wm->offsets[seq & wm->mask] - position);
+    for (uint64_t offset = wm->end; offset < st_done_set_end(before); offset++)
+        if (st_done_set_has(before, offset))
+            set(&map, offset - position);
+    if (map.len == 0)
         return 0;
     memcpy(out, "s1", 2);
-    return 2 + encode(bits, (size_t)last / 8 + 1, out + 2);
+    return 2 + encode(map.bits, map.len, out + 2);
 }
 
 void st_done_set_free(struct st_done_set *set)

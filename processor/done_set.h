@@ -23,12 +23,20 @@ struct st_done_set {
     uint8_t *bits;
 };
 
-/* Writes what is done beyond the position; returns the length, without the NUL: 0, nothing is. */
-size_t st_done_set_write(const struct st_watermark *wm, char out[ST_DONE_SET_TEXT + 1]);
+/* Writes what is done beyond the position; returns the length, without the NUL: 0, nothing is.
+ * before: what was done when the reader began; of it counts what has not been taken yet. */
+size_t st_done_set_write(const struct st_watermark *wm, const struct st_done_set *before,
+                         char out[ST_DONE_SET_TEXT + 1]);
 
 /* Reads such a text; what is none of this version means an empty set. Frees what was in it. */
 void st_done_set_read(struct st_done_set *set, uint64_t position, struct st_slice text);
 void st_done_set_free(struct st_done_set *set);
+
+/* The first offset that it says nothing about. */
+static inline uint64_t st_done_set_end(const struct st_done_set *set)
+{
+    return set->position + set->count;
+}
 
 static inline bool st_done_set_has(const struct st_done_set *set, uint64_t offset)
 {

@@ -71,6 +71,34 @@ def test_one_three_one(kafka: Client, function: Callable[..., Function]) -> None
     assert set(f.places().values()) == {1}
 
 
+def test_paused_while_others_come_and_go(kafka: Client,
+                                         function: Callable[..., Function]) -> None:
+    """A partition whose window is full is paused; librdkafka remembers that beyond an assignment."""
+    count = 600
+    topic = kafka.create_topic(2)
+    code = RECORDER + """
+def handler(context, event):
+    while not os.path.exists(os.environ["OUT"] + ".go"):
+        time.sleep(0.02)
+    note(event)
+"""
+    f = function(topic, code, workers=2, attributes={
+        "window": 64, "maxWaitHandlerDuringRebalance": "50ms"})
+    kafka.produce(topic, numbered(count, 40))
+    first = f.start()
+    wait_until(lambda: first.metrics().find("stator_source_pending"), 30, "assigned")
+    wait_until(lambda: first.metric("stator_source_pending") >= 2 * 64, 30, "windows are full")
+    time.sleep(1)
+    second = f.start()
+    wait_until(lambda: second.log("Partitions were assigned"), 30, "it has one of them")
+    second.stop()
+    wait_until(lambda: len(first.log("Partitions were assigned")) == 3, 30, "it has both again")
+    (f.dir / "out.jsonl.go").touch()
+    f.wait_for(count)
+    f.check_order()
+    f.wait_committed()
+
+
 def test_compacted_topic(kafka: Client, function: Callable[..., Function]) -> None:
     """Offsets that are gone stop no position, and what is left comes once, in order."""
     topic = kafka.create_topic(1, cleanup_policy="compact", segment_ms=50, max_compaction_lag_ms=1,

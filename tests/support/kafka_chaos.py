@@ -203,7 +203,7 @@ class Chaos:
 
     # Processors
 
-    def _start(self) -> Stator:
+    def start(self) -> Stator:
         """One more."""
         o, life = self.options, len(self.processors)
         trigger = {"kind": "kafka", "numWorkers": o.workers, "lanes": o.lanes, "attributes": {
@@ -234,7 +234,7 @@ class Chaos:
         self.episodes.append(Episode(kind, time.time(), None, **more))
         return self.episodes[-1]
 
-    def _do(self, fault: Fault) -> Episode:
+    def do(self, fault: Fault) -> Episode:
         """Returns when it has been done; what lasts is ended by _mend()."""
         member = self.members[int(fault.target * len(self.members))]
         name = str(int(fault.target * PROXIES))
@@ -251,10 +251,10 @@ class Chaos:
         elif fault.kind == "processor":
             episode = self._note("processor", life=self.numbers[id(member)])
             member.kill()
-            self.members[self.members.index(member)] = self._start()
+            self.members[self.members.index(member)] = self.start()
         elif fault.kind == "join":
             episode = self._note("join")
-            self.members.append(self._start())
+            self.members.append(self.start())
         elif fault.kind == "leave":
             episode = self._note("leave", life=self.numbers[id(member)])
             self.members.remove(member)
@@ -326,14 +326,14 @@ class Chaos:
     def run(self) -> Verdict:
         """All of the plan; then what became of the messages."""
         begin = time.monotonic()
-        self.members.append(self._start())
+        self.members.append(self.start())
         self.load = Load(self)
         share = self.options.messages / (len(self.plan) + 1)
         for number, fault in enumerate(self.plan):
             self.load.allowed = int(share * (number + 1))
             self._pass(fault.gap)
             self.account.read()
-            episode = self._do(fault)
+            episode = self.do(fault)
             self.say(f"{time.monotonic() - begin:7.1f} s {number + 1:4d} {fault.kind:9s} "
                      f"{(episode.end or time.time()) - episode.begin:5.2f} s   "
                      f"{len(self.members)} processors, sent {self.load.sent}, "
@@ -379,7 +379,7 @@ class Chaos:
         before = sum(self.account.times)
         if self.account.handled < self.account.count:
             return 0
-        s = self._start()
+        s = self.start()
         s.wait_log("Partitions were assigned", 30)
         time.sleep(1)
         s.stop(60)

@@ -14,6 +14,8 @@
 
 enum { WINDOW = 512, ROUNDS = 400 };
 
+static const struct st_done_set none;
+
 static struct st_slice text_of(const char *text, size_t len)
 {
     return (struct st_slice){text, len};
@@ -28,11 +30,11 @@ static void test_nothing(void **state)
     (void)state;
     st_watermark_init(&wm, WINDOW);
     st_watermark_reset(&wm);
-    assert_int_equal(st_done_set_write(&wm, text), 0);
+    assert_int_equal(st_done_set_write(&wm, &none, text), 0);
     assert_string_equal(text, "");
     st_watermark_done(&wm, st_watermark_take(&wm, 7), wm.epoch);
     st_watermark_take(&wm, 8);
-    assert_int_equal(st_done_set_write(&wm, text), 0); /* 7 is behind the position */
+    assert_int_equal(st_done_set_write(&wm, &none, text), 0); /* 7 is behind the position */
     assert_false(st_done_set_has(&set, 0));
     assert_false(st_done_set_has(&set, 8));
     st_watermark_free(&wm);
@@ -98,7 +100,7 @@ static void round_trip(struct st_rand *r, uint64_t gap)
             st_watermark_done(&wm, i, wm.epoch);
     }
     assert_true(st_watermark_position(&wm, &position));
-    len = st_done_set_write(&wm, text);
+    len = st_done_set_write(&wm, &none, text);
     assert_int_equal(len, strlen(text));
     assert_true(len <= ST_DONE_SET_TEXT);
     st_done_set_read(&set, position, text_of(text, len));
@@ -123,13 +125,64 @@ static void test_round_trip(void **state)
     }
 }
 
+/* A reader that goes soon after it came hands on what it has not seen of what it was told. */
+static void hand_on(struct st_rand *r)
+{
+    uint64_t start = st_rand_below(r, 1000000), position, seen = 1 + st_rand_below(r, WINDOW);
+    bool done[WINDOW] = {false};
+    char text[ST_DONE_SET_TEXT + 1];
+    struct st_done_set before = {0}, after = {0};
+    struct st_watermark wm;
+    size_t len;
+
+    st_watermark_init(&wm, WINDOW);
+    st_watermark_reset(&wm);
+    for (unsigned i = 0; i < WINDOW; i++)
+        st_watermark_take(&wm, start + i);
+    for (unsigned i = 1; i < WINDOW; i++) {
+        done[i] = st_rand_below(r, 2) != 0;
+        if (done[i])
+            st_watermark_done(&wm, i, wm.epoch);
+    }
+    len = st_done_set_write(&wm, &none, text);
+    st_done_set_read(&before, start, text_of(text, len));
+    st_watermark_reset(&wm);
+    for (unsigned i = 0; i < seen; i++) {
+        uint64_t seq = st_watermark_take(&wm, start + i);
+
+        done[i] = done[i] || st_rand_below(r, 2) != 0;
+        if (done[i])
+            st_watermark_done(&wm, seq, wm.epoch);
+    }
+    assert_true(st_watermark_position(&wm, &position));
+    len = st_done_set_write(&wm, &before, text);
+    st_done_set_read(&after, position, text_of(text, len));
+    for (unsigned i = 0; i < WINDOW; i++)
+        if (start + i >= position)
+            assert_int_equal(st_done_set_has(&after, start + i), done[i]);
+    assert_false(st_done_set_has(&after, start + WINDOW));
+    st_done_set_free(&before);
+    st_done_set_free(&after);
+    st_watermark_free(&wm);
+}
+
+static void test_handed_on(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < ROUNDS; seed++) {
+        struct st_rand r;
+
+        st_rand_seed(&r, seed);
+        hand_on(&r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nothing),
-        cmocka_unit_test(test_foreign),
-        cmocka_unit_test(test_known),
-        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_nothing),   cmocka_unit_test(test_foreign),
+        cmocka_unit_test(test_known),     cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_handed_on),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

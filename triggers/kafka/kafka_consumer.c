@@ -74,6 +74,15 @@ static void pause_one(struct kafka_partition *p, bool pause)
                ST_KV_STR("error", rd_kafka_err2str(code)));
 }
 
+void kafka_window_forget(struct kafka_partition *p)
+{
+    if (p->paused)
+        pause_one(p, false); /* librdkafka remembers it beyond the assignment */
+    else if (p->full)
+        p->kt->full--;
+    p->full = p->paused = false;
+}
+
 /* A full partition that has moved by less than an eighth of its window since the last look would
  * take seconds to get half empty: the others shall not wait for it. */
 static void look_at_window(struct kafka_partition *p, uint64_t now)
@@ -179,12 +188,15 @@ static void on_committed(rd_kafka_t *rk ST_UNUSED, rd_kafka_resp_err_t code,
 }
 
 /* The list frees the text. */
-static void describe_position(rd_kafka_topic_partition_t *tp, const struct kafka_partition *p,
+static void describe_position(rd_kafka_topic_partition_t *tp, struct kafka_partition *p,
                               uint64_t offset)
 {
     char text[ST_DONE_SET_TEXT + 1];
-    size_t len = st_done_set_write(&p->wm, text);
+    size_t len;
 
+    if (p->before.count > 0 && p->wm.end >= st_done_set_end(&p->before))
+        st_done_set_free(&p->before);
+    len = st_done_set_write(&p->wm, &p->before, text);
     tp->offset = (int64_t)offset;
     if (len == 0)
         return;

@@ -365,7 +365,5 @@ void kafka_partition_drop(struct kafka_partition *p)
     if (p->stopped > 0)
         kafka_trouble(p->kt, KAFKA_TROUBLE_STOPPED, "");
     p->stopped = 0;
-    if (p->full && !p->paused)
-        p->kt->full--;
-    p->full = p->paused = false;
+    kafka_window_forget(p);
 }

@@ -207,6 +207,8 @@ void kafka_poll(struct kafka_trigger *kt);
 void kafka_window_moved(struct kafka_partition *p);
 /* A message was added: true, nothing more may be taken. */
 bool kafka_window_grew(struct kafka_partition *p);
+/* The partition goes: it is neither full nor paused when it comes again. */
+void kafka_window_forget(struct kafka_partition *p);
 /* Sends what the watermarks have gained; false: there is nothing to send, or it is under way. */
 bool kafka_commit(struct kafka_trigger *kt);
 void kafka_consumer_close(struct kafka_trigger *kt);
