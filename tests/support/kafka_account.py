@@ -12,6 +12,10 @@ from pathlib import Path
 RECORD = struct.Struct("=IIHHId")  # number, pid, life, shard, -, time; tests/unit/handlers/record.c
 
 
+# Faults after which a group may lose a session, or gives anew what it was taking away.
+WEAK = ("broker", "pause", "delay", "stall", "cut", "partition")
+
+
 @dataclass
 class Episode:
     """Something that was done to the function or to what it needs; end None: it goes on."""
@@ -99,7 +103,7 @@ def why(repeat: Repeat, episodes: list[Episode], lives: dict[int, Life], slack: 
     session, or "" for none. slack: seconds within which what was done is committed. settle:
     those that a group needs to be whole again."""
     first, again = repeat.times
-    weak = [e for e in episodes if e.kind in ("broker", "pause", "delay", "stall", "cut")
+    weak = [e for e in episodes if e.kind in WEAK
             and e.begin <= again and (e.end is None or e.end + settle >= first)]
     name = f"lost: {weak[-1].kind}" if weak else "lost: no fault"
     losses = [at for life in set(repeat.lives) for at in lives[life].losses]
