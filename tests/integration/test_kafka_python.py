@@ -156,6 +156,44 @@ def test_explicit_ack(function: Make, kafka: Client, worker: str, mode: str) -> 
 
 
 @WORKERS
+def test_hostile_acknowledgements(function: Make, kafka: Client, worker: str) -> None:
+    """Places that nobody knows, thousands of times, cover nothing; then each message has its own,
+    and the largest offset that there is covers all that wait."""
+    topic = kafka.create_topic(1)
+    kafka.produce(topic, [("k", str(n)) for n in range(600)])
+    f = function(topic, worker, """
+    from stator._worker.control import FROM_WORKER, encode
+
+    def say(places):
+        packed = [encode(FROM_WORKER, {"acknowledge": {
+            "topic": topic, "shard": shard, "offset": offset}}) for topic, shard, offset in places]
+        data = b"".join([len(one).to_bytes(4, "little") + one for one in packed])
+        while data:
+            data = data[os.write(3, data):]
+
+    seen = 0
+
+    def handler(context, event):
+        global seen
+        seen += 1
+        if seen == 200:
+            say([("none", 0, 1), (event.topic, 1, 1), (event.topic, 2 ** 31 - 1, 2 ** 64 - 1),
+                 ("x" * 1024, 0, 2 ** 63), (event.topic + "x", 0, 2 ** 64 - 1)] * 1000)
+        if event.body == b"500":
+            say([(event.topic, 0, n) for n in range(300)] * 3)
+        if seen > 600:
+            say([(event.topic, 0, 2 ** 64 - 1)])
+        note(event.offset)
+    """, explicitAckMode="explicitOnly")
+    f.wait_notes(600)
+    wait_committed(kafka, f, topic, 300)
+    assert f.proc.metric("stator_worker_restarts_total") == 0
+    kafka.produce(topic, [("k", "last")])
+    f.wait_notes(601)
+    wait_until(lambda: kafka.committed(f.group, topic)[0] >= 600, 30, "nearly all of them")
+
+
+@WORKERS
 def test_batches(function: Make, kafka: Client, worker: str) -> None:
     """Lists of messages, in the order of each key."""
     topic = kafka.create_topic(2)

@@ -81,7 +81,7 @@ static void on_dead_letter(struct st_send *send, int status, const char *text)
     struct kafka_partition *p = r->partition;
     struct kafka_trigger *kt = p->kt;
 
-    LIST_REMOVE(r, held);
+    TAILQ_REMOVE(&p->dying, r, held);
     if (status == ST_OK) {
         st_metric_add(kt->loop->metrics, kt->metrics.dead_letters, 1);
         kafka_trouble(kt, KAFKA_TROUBLE_DEAD_LETTERS, "");
@@ -145,10 +145,10 @@ void kafka_send_dead_letter(struct kafka_record *r)
     m.headers = o->headers;
     m.header_count = o->count;
     r->send.done = on_dead_letter;
-    LIST_INSERT_HEAD(&p->dying, r, held);
+    TAILQ_INSERT_HEAD(&p->dying, r, held);
     st_lane_detach(&r->lane, true);
     if (st_output_send(kt->dead_letters, kt->loop, &m, &r->send, &err) != ST_OK) {
-        LIST_REMOVE(r, held);
+        TAILQ_REMOVE(&p->dying, r, held);
         dead_letter_failed(r, err.text);
     }
     free(o);

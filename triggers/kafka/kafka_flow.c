@@ -287,6 +287,7 @@ static bool waits_for_ack(const struct kafka_trigger *kt, const struct st_result
 static void wait_for_ack(struct kafka_record *r)
 {
     struct kafka_partition *p = r->partition;
+    struct kafka_record *before;
 
     if (r->acknowledged) {
         kafka_record_done(r);
@@ -294,7 +295,13 @@ static void wait_for_ack(struct kafka_record *r)
     }
     kafka_record_own(r);
     st_lane_detach(&r->lane, false);
-    LIST_INSERT_HEAD(&p->waiting, r, held);
+    before = TAILQ_LAST(&p->waiting, kafka_record_list);
+    while (before != NULL && before->offset > r->offset) /* most end in order, or nearly */
+        before = TAILQ_PREV(before, kafka_record_list, held);
+    if (before != NULL)
+        TAILQ_INSERT_AFTER(&p->waiting, before, r, held);
+    else
+        TAILQ_INSERT_HEAD(&p->waiting, r, held);
 }
 
 void kafka_complete(struct st_event *ev, const struct st_result *result)
@@ -323,28 +330,28 @@ void kafka_complete(struct st_event *ev, const struct st_result *result)
 
 static void stop_waiting(struct kafka_record *r)
 {
-    LIST_REMOVE(r, held);
+    TAILQ_REMOVE(&r->partition->waiting, r, held);
     kafka_record_done(r);
 }
 
 void kafka_acknowledge(struct kafka_partition *p, uint64_t offset)
 {
-    struct kafka_record *r, *next;
+    struct kafka_record *r;
     struct kafka_event *ke;
+    uint64_t seq;
 
     /* As Nuclio's mark of an offset: it covers the earlier ones that wait, never those that run;
      * but handlers mostly speak of the very message that they have. */
+    while ((r = TAILQ_FIRST(&p->waiting)) != NULL && r->offset <= offset)
+        stop_waiting(r);
+    kafka_pump_later(p->kt);
+    if (p->running == 0 || !st_watermark_find(&p->wm, offset, &seq))
+        return;
     TAILQ_FOREACH (ke, &p->kt->running, link) {
         r = ke->record;
         if (r->partition == p && r->offset == offset)
             r->acknowledged = true;
     }
-    for (r = LIST_FIRST(&p->waiting); r != NULL; r = next) {
-        next = LIST_NEXT(r, held);
-        if (r->offset <= offset)
-            stop_waiting(r);
-    }
-    kafka_pump_later(p->kt);
 }
 
 /* ---- the end of an assignment ---- */
@@ -359,7 +366,7 @@ void kafka_partition_drop(struct kafka_partition *p)
     struct kafka_record *r;
 
     st_watermark_reset(&p->wm); /* first: what ends from here on moves no position */
-    while ((r = LIST_FIRST(&p->waiting)) != NULL)
+    while ((r = TAILQ_FIRST(&p->waiting)) != NULL)
         stop_waiting(r);
     st_lane_shard_drop(p->lanes, drop_entry, NULL);
     if (p->stopped > 0)

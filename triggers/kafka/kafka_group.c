@@ -52,6 +52,8 @@ static struct kafka_partition *partition_new(struct kafka_trigger *kt, const cha
     st_watermark_init(&p->wm, (uint32_t)kafka_attributes_of(kt)->window);
     p->lanes = st_lane_shard_new(&kt->lanes);
     LIST_INSERT_HEAD(bucket_of(kt, topic, number), p, bucket);
+    TAILQ_INIT(&p->waiting);
+    TAILQ_INIT(&p->dying);
     LIST_INSERT_HEAD(&kt->partitions, p, link);
     kafka_register_partition(p);
     return p;
@@ -223,9 +225,9 @@ static bool is_quiet(struct kafka_trigger *kt)
         if (kt->revoked != NULL &&
             rd_kafka_topic_partition_list_find(kt->revoked, p->topic, p->number) == NULL)
             continue;
-        if (p->running > 0 || !LIST_EMPTY(&p->dying))
+        if (p->running > 0 || !TAILQ_EMPTY(&p->dying))
             return false;
-        acks = acks || !LIST_EMPTY(&p->waiting);
+        acks = acks || !TAILQ_EMPTY(&p->waiting);
     }
     return !acks || !waits_for_acks(kt);
 }

@@ -64,7 +64,7 @@ struct kafka_giving;
 struct kafka_record;
 struct kafka_trigger;
 TAILQ_HEAD(kafka_event_list, kafka_event);
-LIST_HEAD(kafka_record_list, kafka_record);
+TAILQ_HEAD(kafka_record_list, kafka_record);
 LIST_HEAD(kafka_partition_list, kafka_partition);
 
 /* Lives until the trigger's end, assigned or not: metrics point to it. */
@@ -87,7 +87,7 @@ struct kafka_partition {
     uint64_t seen_lo, seen_ns;        /* wm.lo when it was last seen to have moved, and when */
     uint32_t running;                 /* records that workers have */
     uint32_t stopped;                 /* records that are out of attempts and were not put aside */
-    struct kafka_record_list waiting; /* for an explicit acknowledgement */
+    struct kafka_record_list waiting; /* for an explicit acknowledgement, by offset */
     struct kafka_record_list dying;   /* for the delivery of their dead letters */
     struct {
         _Atomic int64_t lag, pending, oldest_ns; /* for the scraping thread */
@@ -102,7 +102,7 @@ struct kafka_record {
     uint64_t offset, seq;
     int64_t timestamp_ms; /* -1: none */
     uint64_t taken_ns;
-    LIST_ENTRY(kafka_record) held;     /* in waiting or dying of the partition */
+    TAILQ_ENTRY(kafka_record) held;    /* in waiting or dying of the partition */
     const rd_kafka_message_t *message; /* borrowed, while it is being taken; else NULL */
     char *bytes;                       /* key, value and headers once they are its own, or NULL */
     struct st_slice key, value;
@@ -135,7 +135,8 @@ struct kafka_trigger {
     struct st_slice dead_letter_topic;
     void *own_options; /* of dead_letters, where it is the trigger's own */
 
-    struct st_loop *loop; /* NULL: not open; below: its thread's */
+    struct st_loop *loop;             /* NULL: not open; below: its thread's */
+    _Atomic(struct st_loop *) opened; /* the same for other threads */
     enum kafka_state state;
     rd_kafka_t *rk;
     rd_kafka_queue_t *queue;

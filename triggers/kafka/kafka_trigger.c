@@ -88,6 +88,7 @@ static int kafka_open(struct st_trigger *t, struct st_loop *loop, struct st_erro
     kt->max_dispatched = most_dispatched(t->pool);
     kt->state = KAFKA_RUNNING;
     kafka_batch_open(kt);
+    atomic_store_explicit(&kt->opened, loop, memory_order_release);
     return kafka_consumer_open(kt, err);
 }
 
@@ -143,14 +144,18 @@ static void deliver_acknowledgement(struct st_loop *loop ST_UNUSED, struct st_ma
 static void kafka_acknowledge_at(struct st_trigger *t, const struct st_position *at)
 {
     struct kafka_trigger *kt = kafka_of(t);
-    struct acknowledgement *a = st_malloc(sizeof *a + at->topic.len + 1);
+    struct st_loop *loop = atomic_load_explicit(&kt->opened, memory_order_acquire);
+    struct acknowledgement *a;
 
+    if (loop == NULL)
+        return; /* nothing was taken, so nothing waits */
+    a = st_malloc(sizeof *a + at->topic.len + 1);
     a->kt = kt;
     a->offset = at->hi;
     a->number = at->shard;
     memcpy(a->topic, at->topic.ptr, at->topic.len);
     a->topic[at->topic.len] = '\0';
-    st_loop_post(kt->loop, &a->mail, deliver_acknowledgement);
+    st_loop_post(loop, &a->mail, deliver_acknowledgement);
 }
 
 static void partition_free(struct kafka_partition *p)
@@ -158,8 +163,8 @@ static void partition_free(struct kafka_partition *p)
     struct kafka_record *r;
 
     kafka_partition_drop(p);
-    while ((r = LIST_FIRST(&p->dying)) != NULL) { /* the output has forgotten them */
-        LIST_REMOVE(r, held);
+    while ((r = TAILQ_FIRST(&p->dying)) != NULL) { /* the output has forgotten them */
+        TAILQ_REMOVE(&p->dying, r, held);
         kafka_record_done(r);
     }
     st_lane_shard_free(p->lanes);
