@@ -61,6 +61,34 @@ RESULTS = """
         return RESULTS[event.body.decode()](context.Response)
 """
 
+OUTCOMES = """
+    import stator
+
+    class Busy(stator.Retry):
+        def __init__(self):
+            super().__init__(2, "busy")
+
+    OUTCOMES = {
+        "retry": lambda: stator.Retry(),
+        "retry later": lambda: stator.Retry(1.2, "not yet"),
+        "retry now": lambda: stator.Retry(0, "now"),
+        "busy": Busy,
+        "reject": lambda: stator.Reject("no \u20ac"),
+        "reject dumbly": lambda: stator.Reject(),
+    }
+
+    def handler(context, event):
+        outcome = OUTCOMES[event.body.decode()]()
+        if event.path == "/pieces":
+            def pieces():
+                raise outcome
+                yield b""
+            return pieces()
+        if event.path == "/raise":
+            raise outcome
+        return outcome
+"""
+
 EVENT = """
     def handler(context, event):
         if event.path == "/body":
@@ -222,6 +250,25 @@ def test_methods(serving, method):
 # Cloud events
 
 STRUCTURED = "application/cloudevents+json; charset=utf-8"
+
+
+@pytest.mark.parametrize("path", ["/return", "/raise", "/pieces"])
+@pytest.mark.parametrize("what, status, after, body", [
+    ("retry", 503, "0", ""),
+    ("retry later", 503, "2", "not yet"),
+    ("retry now", 503, "1", "now"),
+    ("busy", 503, "2", "busy"),
+    ("reject", 400, None, "no \u20ac"),
+    ("reject dumbly", 400, None, ""),
+])
+def test_retry_and_reject(serving, path, what, status, after, body):
+    """What a client gets; a worker logs nothing of it, and goes on."""
+    s = serving(OUTCOMES)
+    answer = s.post(what.encode(), path)
+    assert (answer.status, answer.body.decode()) == (status, body)
+    assert dict(answer.headers).get("Retry-After") == after
+    assert dict(answer.headers)["Content-Type"] == "text/plain"
+    assert not s.log("Exception caught")
 
 
 def cloud(s: Stator, body: object, headers: list[tuple[str, str]]) -> dict:
