@@ -121,7 +121,8 @@ def run_kafka(opt, case, name, gate):
     if name in cases.SERVERS:
         result = streams.run_limit(opt.kafka, argv, opt.server_core, opt.dir)
     else:
-        result = streams.run_subject(stream, opt.kafka, argv, opt.server_core, opt.dir)
+        result = streams.run_subject(stream, opt.kafka, argv, opt.server_core, opt.dir,
+                                     name in cases.SUBJECTS)
     if case.echo and opt.kafka.end(stream.target) < stream.count * streams.LAST:
         result["error"] = "messages were not published"
     return result
