@@ -32,7 +32,7 @@ class Stream:
 
     def __init__(self, folder: Path, seconds: float):
         count = int(RATE * seconds)
-        self.chaos = Chaos(folder, Options(messages=count, faults=0, gap=seconds * 1.2, keys=320,
+        self.chaos = Chaos(folder, Options(messages=count, faults=0, keys=320, rate=RATE,
                                            handler_us=1000, session=6.0), proxies=False)
 
     def __enter__(self) -> "Stream":
@@ -58,21 +58,25 @@ class Stream:
         wait_until(level, 60, "the stream flows")
         time.sleep(seconds / 3)
 
-    def pause(self, what: Callable[[], object], seconds: float) -> float:
-        """The longest silence of a partition, of those that began or were there within the time."""
+    def pause(self, what: Callable[[], object], seconds: float) -> tuple[float, float]:
+        """The longest silence of a partition, of those that began or were there within the time; and
+        how long after what() was over the last partition was heard of."""
         begin = time.time()
         what()
         done = time.time()
         self.calm(seconds)
         last: dict[int, float] = {}
+        heard: dict[int, float] = {}
         longest = 0.0
-        with open(self.chaos.out, "rb") as f:
-            data = f.read()
-        for _, _, _, shard, _, at in RECORD.iter_unpack(data[:len(data) // RECORD.size * RECORD.size]):
+        data = self.chaos.out.read_bytes()
+        data = data[:len(data) // RECORD.size * RECORD.size]
+        for _, _, _, shard, _, at in RECORD.iter_unpack(data):
             if at > begin and last.get(shard, at) < done + seconds:
                 longest = max(longest, at - last.get(shard, at))
+            if at > done:
+                heard.setdefault(shard, at - done)
             last[shard] = at
-        return longest
+        return longest, max(heard.values())
 
 
 def restart(c: Chaos) -> None:
@@ -88,14 +92,20 @@ def pauses(rounds: int) -> dict[str, list[float]]:
         c = s.chaos
 
         def measure(name: str, what: Callable[[], object], seconds: float) -> None:
-            found.setdefault(name, []).append(s.pause(what, seconds))
-            print(f"  {name}: {found[name][-1]:.2f} s", flush=True)
+            longest, back = s.pause(what, seconds)
+            found.setdefault(name, []).append(longest)
+            if what is kill_broker:
+                found.setdefault("... from when it serves again", []).append(back)
+            print(f"  {name}: {longest:.2f} s", flush=True)
+
+        def kill_broker() -> None:
+            c.do(fault("broker"))
         for _ in range(rounds):
             measure("kill -9 of a worker", lambda: c.do(fault("worker")), 2)
             measure("SIGTERM of the processor, and start again", lambda: restart(c), 4)
             measure("a second processor joins", lambda: c.do(fault("join")), 5)
             measure("it leaves again", lambda: c.members.pop().stop(60), 5)
-            measure("kill -9 of the broker, and start again", lambda: c.do(fault("broker")), 9)
+            measure("kill -9 of the broker, and start again", kill_broker, 9)
             measure("kill -9 of the processor, and start again", lambda: c.do(fault("processor")),
                     9)
     return found
@@ -105,7 +115,7 @@ def repeats(rounds: int) -> list[int]:
     """After each kill -9 of a processor that has more to do than it can: 4 workers, 4 ms."""
     found = []
     with tempfile.TemporaryDirectory() as scratch, Chaos(Path(scratch), Options(
-            messages=30_000 + 15_000 * rounds, faults=0, gap=5, keys=320, handler_us=4000,
+            messages=30_000 + 15_000 * rounds, faults=0, keys=320, handler_us=4000,
             session=6.0), proxies=False) as c:
         c.load = Load(c)
         c.load.allowed = c.options.messages

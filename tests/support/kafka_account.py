@@ -105,6 +105,7 @@ def why(repeat: Repeat, episodes: list[Episode], lives: dict[int, Life], slack: 
     first, again = repeat.times
     weak = [e for e in episodes if e.kind in WEAK
             and e.begin <= again and (e.end is None or e.end + settle >= first)]
+    weak.sort(key=lambda e: e.kind != "partition")  # the last one is named, a partition if it must
     name = f"lost: {weak[-1].kind}" if weak else "lost: no fault"
     losses = [at for life in set(repeat.lives) for at in lives[life].losses]
     if any(first - slack <= at <= again for at in losses):

@@ -57,6 +57,7 @@ class Options:
     workers: int = 4
     handler_us: int = 500
     session: float = 3.0
+    rate: int = 0               # messages a second; 0: each fault's share at once
 
 
 @dataclass
@@ -92,14 +93,14 @@ class Verdict:
 
 
 class Load:
-    """Sends numbered messages as fast as it may; a thread."""
+    """Sends numbered messages as fast as it may, or at a rate; a thread."""
 
     def __init__(self, chaos: "Chaos"):
         self.o, self.account, self.topic = chaos.options, chaos.account, chaos.topic
         self.partitions = [i % self.o.partitions for i in range(self.o.keys)]  # of each key
         self.allowed = self.sent = 0
-        self.rate = self.o.messages / ((self.o.faults + 1) * self.o.gap) * 1.2
         self.failed = 0
+        self.began = time.monotonic()
         self._stop = False
         # A message is given up only when the run is.
         self.producer = Producer({"bootstrap.servers": chaos.broker.address(), "linger.ms": 5,
@@ -111,20 +112,16 @@ class Load:
     def _send(self) -> None:
         rand = random.Random(self.o.seed)
         last = [-1] * 100_000
-        begin = time.monotonic()
         while self.sent < self.o.messages and not self._stop:
-            may = min(self.allowed, self.o.messages)
-            if self.sent >= may:
-                begin = time.monotonic() - self.sent / self.rate
-                self.producer.poll(0.01)
-                continue
-            may = min(may, self.sent + 200)
+            may = min(self.allowed, self.o.messages, self.sent + 200)
+            if self.o.rate:
+                may = min(may, int((time.monotonic() - self.began) * self.o.rate))
             for n in range(self.sent, may):
                 key = rand.randrange(len(self.partitions))
                 self.account.before[n], last[key] = last[key], n
                 self._put(n, key)
-            self.sent = may
-            self.producer.poll(max(0.0, begin + self.sent / self.rate - time.monotonic()))
+            self.producer.poll(0 if may > self.sent else 0.005)
+            self.sent = max(may, self.sent)
         self.producer.flush(0 if self._stop else patience(120))
 
     def _put(self, number: int, key: int) -> None:
