@@ -18,7 +18,7 @@ if ! command -v go >/dev/null; then
 fi
 # GOTOOLCHAIN=local: an older Go is said to be too old, it does not fetch another.
 if ! (cd / && GOBIN="$out.part" CGO_ENABLED=0 GOTOOLCHAIN=local \
-    go install "github.com/Shopify/toxiproxy/v2/cmd/server@v$version") </dev/null >"$out.log" 2>&1; then
+    timeout 120 go install "github.com/Shopify/toxiproxy/v2/cmd/server@v$version") </dev/null >"$out.log" 2>&1; then
     tail -n 5 "$out.log" >&2
     echo "toxiproxy.sh: no toxiproxy $version" >&2
     exit 1
