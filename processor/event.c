@@ -187,6 +187,8 @@ void st_event_complete(struct st_event *ev)
         st_event_unref(ev);
     if (st_likely(ev->holds == 0) && !(st_unlikely(has_stream(ev)) && st_stream_has_in_flight(ev)))
         st_event_finish(ev, &ev->result);
+    else if (ev->holds > 0 && ev->trigger->kind->held != NULL)
+        ev->trigger->kind->held(ev);
 }
 
 static void deliver_complete(struct st_loop *loop, struct st_mail *mail)

@@ -463,7 +463,6 @@ void st_lane_halt(struct st_lane_entry *e)
 
 void st_lane_detach(struct st_lane_entry *e, bool hold_key)
 {
-    ST_ASSERT(e->state == ST_LANE_RUNNING);
     end(e);
     e->state = ST_LANE_HELD;
     if (!hold_key) {

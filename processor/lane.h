@@ -121,8 +121,8 @@ void st_lane_retry(struct st_lane_entry *e, uint64_t due_ns);
 void st_lane_halt(struct st_lane_entry *e);
 
 /* A running entry frees its lane, but still counts in entries and bytes: its handler has come back
- * and its outcome comes later (explicit ack, delivery of a dead letter). hold_key: with strict
- * retries its key waits for that. */
+ * and its outcome comes later (emits, explicit ack, delivery of a dead letter). hold_key: with
+ * strict retries its key waits for that. For a held entry too: whether its key waits may change. */
 void st_lane_detach(struct st_lane_entry *e, bool hold_key);
 
 /* Lets go what is due; returns when the next one will be, UINT64_MAX: none is delayed. */

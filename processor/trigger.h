@@ -63,6 +63,10 @@ struct st_trigger_kind {
      * the call. */
     void (*complete)(struct st_event *ev, const struct st_result *result);
 
+    /* Home loop: the handler is done with it, its result is in ev->result, and only holds delay
+     * complete(). May be NULL. */
+    void (*held)(struct st_event *ev);
+
     /* Home loop: copy borrowed bytes into memory of the event (st_event_detach). 0 or
      * ST_ERR_NOMEM when body memory is used up. NULL: never borrows. */
     int (*detach)(struct st_event *ev);

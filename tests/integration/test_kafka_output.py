@@ -4,6 +4,7 @@ import pytest
 from http_raw import build_request
 from kafka_broker import Broker
 from kafka_client import Client
+from kafka_function import RECORDER, numbered
 from stator_proc import patience
 
 WAYS = [("emit", {}), ("emit_blocking", {}), ("emit", {"isolation": "process"})]
@@ -50,3 +51,26 @@ def test_broker_away_and_back(start, tmp_path):
         assert s.request("GET", "/?out,k,after").status == 200
         values = [m.value() for m in Client(broker.address()).read(topic)]
         assert [v for v in values if v != b"lost"] == [b"before", b"between", b"after"]
+
+
+def test_emits_of_other_keys_do_not_wait(function, kafka):
+    """One worker, one lane, emits that take their time: keys go on while others are confirmed."""
+    topic, target = kafka.create_topic(1), kafka.create_topic(1)
+    code = RECORDER + """
+def handler(context, event):
+    note(event)
+    context.emit("out", event.body, key=event.key)
+"""
+    f = function(topic, code, workers=1, lanes=1, spec={"stator": {"outputs": {"out": {
+        "kind": "kafka", "brokers": [kafka.bootstrap], "topic": target, "linger": "1s"}}}})
+    kafka.produce(topic, numbered(600, 200))
+    f.start()
+    f.wait_for(600)
+    f.check_order()
+    f.wait_committed(30)
+    first, *_, last = f.seen()
+    assert last["at"] - first["at"] < patience(60)  # one after the other: 600 s
+    keys: dict[bytes, list[bytes]] = {}
+    for m in kafka.read(target, 600):
+        keys.setdefault(m.key(), []).append(m.value())
+    assert set(map(tuple, keys.values())) == {(b"1", b"2", b"3")}

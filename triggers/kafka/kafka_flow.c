@@ -12,7 +12,8 @@
 #include "processor/processor.h"
 #include "triggers/kafka/kafka_int.h"
 
-enum { POLL_MOST = 1024, CLOCK_EVERY = 32 };
+/* HELD_MOST: far from an output's maxMessages even where each event emits a dozen. */
+enum { POLL_MOST = 1024, CLOCK_EVERY = 32, HELD_MOST = 4096 };
 
 static struct kafka_record *record_of(struct st_lane_entry *e)
 {
@@ -76,7 +77,8 @@ static void take(struct kafka_partition *p, const rd_kafka_message_t *m)
         pass_over(r);
         return;
     }
-    if (st_likely(kt->dispatched < kt->max_dispatched && kt->batch == NULL) &&
+    if (st_likely(kt->dispatched < kt->max_dispatched && kt->batch == NULL &&
+                  kt->revoked == NULL) &&
         st_lane_try(p->lanes, &r->lane, r->key)) {
         deliver(r);
     } else {
@@ -86,13 +88,21 @@ static void take(struct kafka_partition *p, const rd_kafka_message_t *m)
     }
 }
 
+/* Those of a partition that stays, while others are taken away (cooperative-sticky): nobody would
+ * fetch them again. */
+static bool is_kept(const struct kafka_trigger *kt, const struct kafka_partition *p)
+{
+    return kt->state == KAFKA_RUNNING && kt->revoked != NULL &&
+           rd_kafka_topic_partition_list_find(kt->revoked, p->topic, p->number) == NULL;
+}
+
 void kafka_on_message(rd_kafka_message_t *m, void *opaque)
 {
     struct kafka_trigger *kt = opaque;
     struct kafka_partition *p = partition_of(kt, m);
 
     if (st_unlikely(m->err != RD_KAFKA_RESP_ERR_NO_ERROR || p == NULL || !p->assigned ||
-                    !kafka_is_flowing(kt))) {
+                    (!kafka_is_flowing(kt) && !is_kept(kt, p)))) {
         return; /* what is not taken is fetched again by whoever has the partition next */
     }
     if (st_unlikely(st_watermark_has_taken(&p->wm, (uint64_t)m->offset))) {
@@ -304,6 +314,25 @@ static void wait_for_ack(struct kafka_record *r)
         TAILQ_INSERT_HEAD(&p->waiting, r, held);
 }
 
+/* Its worker and its lane are free while its emits are confirmed; its key waits, so that a failed
+ * one is tried again in its place. */
+void kafka_held(struct st_event *ev)
+{
+    struct kafka_event *ke = ST_CONTAINER_OF(ev, struct kafka_event, ev);
+    struct kafka_record *r = ke->record;
+    struct kafka_trigger *kt = r->partition->kt;
+
+    if (ev->result.outcome != ST_OUTCOME_OK || kt->held >= HELD_MOST ||
+        r->epoch != r->partition->wm.epoch)
+        return;
+    ke->held = true;
+    kt->held++;
+    kt->dispatched--;
+    kafka_record_own(r);
+    st_lane_detach(&r->lane, true);
+    kafka_pump_later(kt);
+}
+
 void kafka_complete(struct st_event *ev, const struct st_result *result)
 {
     struct kafka_event *ke = ST_CONTAINER_OF(ev, struct kafka_event, ev);
@@ -313,7 +342,10 @@ void kafka_complete(struct st_event *ev, const struct st_result *result)
     bool late;
 
     TAILQ_REMOVE(&kt->running, ke, link);
-    kt->dispatched--;
+    if (st_unlikely(ke->held))
+        kt->held--;
+    else
+        kt->dispatched--;
     p->running--;
     late = r->epoch != p->wm.epoch; /* the partition is somebody else's */
     if (st_unlikely(result->outcome != ST_OUTCOME_OK) && !late)

@@ -242,14 +242,15 @@ static void end_late(struct kafka_trigger *kt)
     while ((ke = TAILQ_FIRST(&kt->running)) != NULL) {
         struct st_event *ev = &ke->ev;
         struct st_worker *w;
-        bool begun = atomic_load_explicit(&ev->started_ns, memory_order_relaxed) != 0;
+        bool runs =
+            atomic_load_explicit(&ev->started_ns, memory_order_relaxed) != 0 && !ev->has_result;
 
         pthread_mutex_lock(&pool->lock);
         w = ev->worker;
         pthread_mutex_unlock(&pool->lock);
         st_event_ref(ev);
         st_event_cancel(ev); /* leaves the list */
-        if (w != NULL && begun && pool->runtime->kind->restart != NULL)
+        if (w != NULL && runs && pool->runtime->kind->restart != NULL)
             st_pool_worker_stuck(pool, w);
         st_event_unref(ev);
     }

@@ -123,6 +123,7 @@ struct kafka_event {
     struct st_event ev; /* first */
     struct kafka_record *record;
     TAILQ_ENTRY(kafka_event) link; /* in running, until answered */
+    bool held;                     /* its handler is done, and its emits are under way */
     _Alignas(16) char space[256];
 };
 
@@ -152,6 +153,7 @@ struct kafka_trigger {
     struct kafka_event_list running;
     struct kafka_batch *batch; /* that is being made; NULL: the pool takes no batches */
     uint32_t dispatched, max_dispatched;
+    uint32_t held; /* events that are not among the dispatched any more, but not answered */
     uint32_t full; /* partitions that are full and not paused: nothing is polled */
     uint32_t served;
     uint64_t poll_until_ns;
@@ -253,6 +255,7 @@ void kafka_batch_drop(struct kafka_trigger *kt);
 /* kafka_flow.c */
 void kafka_on_message(rd_kafka_message_t *m, void *opaque);
 void kafka_complete(struct st_event *ev, const struct st_result *result);
+void kafka_held(struct st_event *ev);
 /* Dispatches what lanes and workers allow, at the end of this pass. */
 void kafka_pump_later(struct kafka_trigger *kt);
 /* A new event of a running record, not dispatched yet. */

@@ -130,6 +130,7 @@ struct kafka_event *kafka_event_new(struct kafka_record *r)
 
     st_event_init(ev, &kt->base, kt->loop, ke->space, sizeof ke->space);
     ke->record = r;
+    ke->held = false;
     r->refs++;
     describe(ev, r);
     ev->flags = (r->bytes == NULL ? ST_EVENT_BORROWS : 0u) |

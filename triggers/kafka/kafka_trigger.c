@@ -215,6 +215,7 @@ const struct st_trigger_kind st_trigger_kafka_kind = {
     .pause = kafka_pause,
     .resume = kafka_pause,
     .complete = kafka_complete,
+    .held = kafka_held,
     .detach = kafka_detach,
     .release = kafka_release,
     .acknowledge = kafka_acknowledge_at,
