@@ -12,12 +12,15 @@
 /* The text, or where it is no UTF-8 one with \xNN for each byte beyond ASCII. */
 static json_t *json_of(const void *text, size_t len)
 {
-    json_t *value = text != NULL ? json_stringn(text, len) : json_null();
     const unsigned char *bytes = text;
+    json_t *value;
     char *escaped;
     size_t size;
     FILE *out;
 
+    if (text == NULL)
+        return json_null();
+    value = json_stringn(text, len);
     if (value != NULL)
         return value;
     out = open_memstream(&escaped, &size);
@@ -80,7 +83,7 @@ static void print_text(const rd_kafka_message_t *m, const struct kafka_words *w)
            when);
     kafka_print_text(m->key, m->key_len, 0);
     putchar('\n');
-    if (rd_kafka_message_headers(m, &found) == RD_KAFKA_RESP_ERR_NO_ERROR)
+    if (rd_kafka_message_headers(m, &found) == RD_KAFKA_RESP_ERR_NO_ERROR) {
         for (size_t i = 0;
              rd_kafka_header_get_all(found, i, &name, &value, &len) == RD_KAFKA_RESP_ERR_NO_ERROR;
              i++) {
@@ -88,6 +91,7 @@ static void print_text(const rd_kafka_message_t *m, const struct kafka_words *w)
             kafka_print_text(value, len, 0);
             putchar('\n');
         }
+    }
     fputs("    ", stdout);
     kafka_print_text(m->payload, m->len, (size_t)w->bytes);
     putchar('\n');
