@@ -81,9 +81,14 @@ size_t st_done_set_write(const struct st_watermark *wm, const struct st_done_set
     out[0] = '\0';
     if (!st_watermark_position(wm, &position))
         return 0;
-    for (uint64_t seq = wm->lo; seq < wm->next; seq++)
+    for (uint64_t seq = wm->lo; seq < wm->next; seq++) {
+        uint64_t i = wm->offsets[seq & wm->mask] - position;
+
+        if (i >= ST_DONE_SET_SPAN)
+            break;
         if (st_watermark_is_done(wm, seq))
-            set(&map, wm->offsets[seq & wm->mask] - position);
+            set(&map, i);
+    }
     for (uint64_t offset = wm->end; offset < st_done_set_end(before); offset++)
         if (st_done_set_has(before, offset))
             set(&map, offset - position);
