@@ -6,6 +6,7 @@ from kafka_broker import Broker
 from kafka_client import Client
 from kafka_function import RECORDER, numbered
 from stator_proc import patience
+from test_outputs import outputs, sink_fixture  # noqa: F401
 
 WAYS = [("emit", {}), ("emit_blocking", {}), ("emit", {"isolation": "process"})]
 
@@ -74,3 +75,20 @@ def handler(context, event):
     for m in kafka.read(target, 600):
         keys.setdefault(m.key(), []).append(m.value())
     assert set(map(tuple, keys.values())) == {(b"1", b"2", b"3")}
+
+
+def test_dead_letters_that_are_sent_again(start, kafka, sink):
+    """They are what came, though a handler on the loop rejected it before it was copied."""
+    topic, count = kafka.create_topic(1), 20
+    kafka.produce(topic, [{"key": f"key-{n:04}", "value": "reject", "headers": {"n": f"{n:04}"}}
+                          for n in range(count)])
+    for _ in range(count):
+        sink.answers.put(404)
+    start("outcome", own=outputs(sink), spec={"triggers": {"k": {
+        "kind": "kafka", "deadLetter": {"output": "sink"}, "attributes": {
+            "topics": [topic], "brokers": [kafka.bootstrap], "consumerGroup": f"g-{topic}",
+            "initialOffset": "earliest"}}}})
+    found = [(headers["x-stator-key"], headers["n"], headers["st-error"], body)
+             for _, _, headers, body in (sink.take() for _ in range(2 * count))]
+    assert set(found) == {(f"key-{n:04}", f"{n:04}", "reject: poison", b"reject")
+                          for n in range(count)}

@@ -288,7 +288,8 @@ static bool is_done(struct replay *r)
         return done;
     done = list->cnt > 0;
     for (int i = 0; i < list->cnt; i++)
-        done &= r->parts[list->elems[i].partition].done;
+        if (list->elems[i].partition < r->part_count) /* others were added meanwhile */
+            done &= r->parts[list->elems[i].partition].done;
     rd_kafka_topic_partition_list_destroy(list);
     return done;
 }

@@ -83,6 +83,16 @@ void kafka_window_forget(struct kafka_partition *p)
     p->full = p->paused = false;
 }
 
+void kafka_window_pause(struct kafka_partition *p)
+{
+    if (!p->full || p->paused)
+        return;
+    set_full(p, false);
+    p->full = p->paused = true;
+    p->paused_ns = st_loop_now(p->kt->loop);
+    pause_one(p, true);
+}
+
 /* A full partition that has moved by less than an eighth of its window since the last look would
  * take seconds to get half empty: the others shall not wait for it. */
 static void look_at_window(struct kafka_partition *p, uint64_t now)
@@ -94,12 +104,8 @@ static void look_at_window(struct kafka_partition *p, uint64_t now)
         pause_one(p, false);
     } else if (p->full && !p->paused) {
         p->full_lo = p->wm.lo;
-        if (moved >= (uint64_t)kafka_attributes_of(p->kt)->window / 8)
-            return;
-        set_full(p, false);
-        p->full = p->paused = true;
-        p->paused_ns = now;
-        pause_one(p, true);
+        if (moved < (uint64_t)kafka_attributes_of(p->kt)->window / 8)
+            kafka_window_pause(p);
     }
 }
 
@@ -165,6 +171,8 @@ static void on_committed(rd_kafka_t *rk ST_UNUSED, rd_kafka_resp_err_t code,
 {
     struct kafka_trigger *kt = opaque;
 
+    if (kt->state >= KAFKA_LEAVING)
+        return; /* late, and in the thread that leaves */
     kt->commit_under_way = false;
     st_metric_observe(kt->loop->metrics, kt->metrics.commit, st_clock_mono() - kt->commit_began_ns,
                       1);
@@ -228,6 +236,9 @@ bool kafka_commit(struct kafka_trigger *kt)
     code = rd_kafka_commit_queue(kt->rk, list, kt->queue, on_committed, kt);
     rd_kafka_topic_partition_list_destroy(list);
     kt->commit_under_way = code == RD_KAFKA_RESP_ERR_NO_ERROR;
+    LIST_FOREACH (p, &kt->partitions, link)
+        if (!kt->commit_under_way && p->assigned)
+            p->sent_ends = p->wm.ends - 1; /* with the next one */
     return kt->commit_under_way;
 }
 

@@ -67,10 +67,8 @@ static void dead_letter_failed(struct kafka_record *r, const char *text)
 {
     struct kafka_trigger *kt = r->partition->kt;
 
-    snprintf(r->reason, sizeof r->reason, "%s", text);
     kafka_say(&kt->limits.not_written, r,
-              "A dead letter could not be written and is tried again; its key waits",
-              "dead letter");
+              "A dead letter could not be written and is tried again; its key waits", text);
     kafka_trouble(kt, KAFKA_TROUBLE_DEAD_LETTERS, "dead letters can't be written");
     kafka_retry(r, AGAIN_NS);
 }
@@ -134,12 +132,12 @@ void kafka_send_dead_letter(struct kafka_record *r)
     struct kafka_partition *p = r->partition;
     struct kafka_trigger *kt = p->kt;
     struct origin *o = st_calloc(1, sizeof *o);
-    struct st_message m = {.value = r->value,
-                           .key = r->key,
-                           .topic = kt->dead_letter_topic,
-                           .is_tombstone = r->tombstone};
+    struct st_message m = {.topic = kt->dead_letter_topic, .is_tombstone = r->tombstone};
     struct st_error err;
 
+    kafka_record_own(r); /* it may have to be sent again */
+    m.value = r->value;
+    m.key = r->key;
     r->dying = true;
     tell_origin(o, r);
     m.headers = o->headers;

@@ -111,6 +111,8 @@ void kafka_on_message(rd_kafka_message_t *m, void *opaque)
     }
     take(p, m);
     if (st_unlikely(kafka_window_grew(p)) || st_unlikely(turn_is_over(kt))) {
+        if (!kafka_is_flowing(kt)) /* polling goes on: the group has something to say */
+            kafka_window_pause(p);
         kt->yielded = true;
         rd_kafka_yield(kt->rk);
     }
@@ -262,6 +264,7 @@ static void judge(struct kafka_record *r, const struct st_result *result)
     case ST_VERDICT_RETRY:
         kafka_say(&kt->limits.retried, r, "A message failed and is tried again", outcome);
         st_metric_add(kt->loop->metrics, kt->metrics.retries, 1);
+        r->acknowledged = false;
         r->attempt++;
         kafka_retry(r, d.delay_ns);
         return;

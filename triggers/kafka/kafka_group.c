@@ -213,6 +213,13 @@ static bool waits_for_acks(struct kafka_trigger *kt)
     return now < kt->quiet_ns + wait;
 }
 
+/* Others are taken away from a cooperative group. */
+static bool stays(const struct kafka_trigger *kt, const struct kafka_partition *p)
+{
+    return kt->revoked != NULL &&
+           rd_kafka_topic_partition_list_find(kt->revoked, p->topic, p->number) == NULL;
+}
+
 /* Workers are done with the partitions that go, and dead letters are out. */
 static bool is_quiet(struct kafka_trigger *kt)
 {
@@ -222,14 +229,23 @@ static bool is_quiet(struct kafka_trigger *kt)
     LIST_FOREACH (p, &kt->partitions, link) {
         if (!p->assigned)
             continue;
-        if (kt->revoked != NULL &&
-            rd_kafka_topic_partition_list_find(kt->revoked, p->topic, p->number) == NULL)
+        if (stays(kt, p))
             continue;
         if (p->running > 0 || !TAILQ_EMPTY(&p->dying))
             return false;
         acks = acks || !TAILQ_EMPTY(&p->waiting);
     }
     return !acks || !waits_for_acks(kt);
+}
+
+static struct kafka_event *first_going(const struct kafka_trigger *kt)
+{
+    struct kafka_event *ke;
+
+    TAILQ_FOREACH (ke, &kt->running, link)
+        if (!stays(kt, ke->record->partition))
+            break;
+    return ke;
 }
 
 /* Where workers can be ended from outside they are: a handler of a partition that is somebody
@@ -239,7 +255,7 @@ static void end_late(struct kafka_trigger *kt)
     struct st_pool *pool = kt->base.pool;
     struct kafka_event *ke;
 
-    while ((ke = TAILQ_FIRST(&kt->running)) != NULL) {
+    while ((ke = first_going(kt)) != NULL) {
         struct st_event *ev = &ke->ev;
         struct st_worker *w;
         bool runs =
@@ -254,6 +270,13 @@ static void end_late(struct kafka_trigger *kt)
             st_pool_worker_stuck(pool, w);
         st_event_unref(ev);
     }
+}
+
+static void start_drain(struct kafka_trigger *kt)
+{
+    kt->expired = kt->lost = false;
+    kt->quiet_ns = 0;
+    st_loop_timer_arm(kt->loop, &kt->drain_timer, kafka_attributes_of(kt)->drain_ns);
 }
 
 /* They are somebody else's now. The caller frees the list. */
@@ -279,6 +302,8 @@ static rd_kafka_topic_partition_list_t *drop_revoked(struct kafka_trigger *kt)
     ST_LOG(ST_LOG_INFO, "processor.kafka", "Partitions were taken away",
            ST_KV_STR("trigger", kt->base.name), ST_KV_INT("partitions", list->cnt),
            ST_KV_BOOL("lost", kt->lost), ST_KV_UINT("milliseconds", took / ST_MSEC));
+    if (kt->state == KAFKA_DRAINING) /* what stays is drained from now on */
+        start_drain(kt);
     return list;
 }
 
@@ -323,6 +348,8 @@ static bool has_assigned(const struct kafka_trigger *kt)
 
 static void revoke(struct kafka_trigger *kt, const rd_kafka_topic_partition_list_t *list)
 {
+    struct kafka_partition *p;
+
     ST_ASSERT(kt->revoked == NULL);
     kt->revoked = rd_kafka_topic_partition_list_copy(list);
     kt->lost = rd_kafka_assignment_lost(kt->rk) != 0;
@@ -330,6 +357,9 @@ static void revoke(struct kafka_trigger *kt, const rd_kafka_topic_partition_list
     kt->quiet_ns = 0;
     kt->revoke_began_ns = st_loop_now(kt->loop);
     st_loop_timer_arm(kt->loop, &kt->drain_timer, kafka_attributes_of(kt)->drain_ns);
+    LIST_FOREACH (p, &kt->partitions, link)
+        if (p->assigned && stays(kt, p))
+            kafka_window_pause(p);
     kafka_batch_drop(kt);
     if (kt->lost)
         end_late(kt);
@@ -391,6 +421,17 @@ void kafka_on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code,
 
 /* ---- the end ---- */
 
+void kafka_group_free(struct kafka_trigger *kt)
+{
+    if (kt->state == KAFKA_LEAVING)
+        pthread_join(kt->leaver, NULL);
+    if (kt->giving == NULL)
+        return;
+    pthread_join(kt->giving->thread, NULL);
+    giving_free(kt->giving);
+    kt->giving = NULL;
+}
+
 static void deliver_left(struct st_loop *loop, struct st_mail *mail)
 {
     struct kafka_trigger *kt = ST_CONTAINER_OF(mail, struct kafka_trigger, left_mail);
@@ -436,8 +477,8 @@ void kafka_group_step(struct kafka_trigger *kt)
 
     if (kt->state >= KAFKA_LEAVING || kafka_is_flowing(kt) || kt->giving != NULL)
         return;
-    wait = !(kt->revoked != NULL && kt->lost) &&
-           ((!kt->expired && !is_quiet(kt)) || kt->commit_under_way || kafka_commit(kt));
+    wait =
+        !kt->lost && ((!kt->expired && !is_quiet(kt)) || kt->commit_under_way || kafka_commit(kt));
     if (wait)
         return;
     if (kt->revoked != NULL)
@@ -450,11 +491,7 @@ void kafka_group_drain(struct kafka_trigger *kt)
 {
     kt->state = KAFKA_DRAINING;
     kafka_batch_drop(kt);
-    if (kt->revoked == NULL) {
-        kt->expired = false;
-        kt->lost = false;
-        kt->quiet_ns = 0;
-        st_loop_timer_arm(kt->loop, &kt->drain_timer, kafka_attributes_of(kt)->drain_ns);
-    }
+    if (kt->revoked == NULL)
+        start_drain(kt);
     kafka_pump_later(kt);
 }

@@ -210,6 +210,8 @@ void kafka_poll(struct kafka_trigger *kt);
 void kafka_window_moved(struct kafka_partition *p);
 /* A message was added: true, nothing more may be taken. */
 bool kafka_window_grew(struct kafka_partition *p);
+/* If it is full: nothing more comes until it has moved. */
+void kafka_window_pause(struct kafka_partition *p);
 /* The partition goes: it is neither full nor paused when it comes again. */
 void kafka_window_forget(struct kafka_partition *p);
 /* Sends what the watermarks have gained; false: there is nothing to send, or it is under way. */
@@ -228,6 +230,8 @@ static inline bool kafka_is_flowing(const struct kafka_trigger *kt)
 }
 /* Something ended or was committed: goes on with a revocation or the drain. */
 void kafka_group_step(struct kafka_trigger *kt);
+/* Waits for threads that ask the broker something; no loop runs any more. */
+void kafka_group_free(struct kafka_trigger *kt);
 /* Ends what runs, commits, leaves the group, calls st_trigger_drained. */
 void kafka_group_drain(struct kafka_trigger *kt);
 /* The time of what runs is over. */

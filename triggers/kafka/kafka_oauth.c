@@ -16,6 +16,7 @@
 #define DELAY_MAX_NS (10 * ST_SEC)
 /* Where the endpoint says nothing of it. */
 #define LIFE_S 300
+#define LIFE_MOST_S (365 * INT64_C(86400))
 enum { REPLY_MAX = 256 * 1024, REASON_MAX = 256 };
 
 struct st_kafka_oauth {
@@ -188,11 +189,12 @@ static void on_retry(struct st_timer *t)
 static int64_t life_of(const json_t *root)
 {
     const json_t *life = json_object_get(root, "expires_in");
-    int64_t seconds = (int64_t)json_number_value(life);
+    double seconds =
+        json_is_string(life) ? strtod(json_string_value(life), NULL) : json_number_value(life);
 
-    if (json_is_string(life))
-        seconds = strtoll(json_string_value(life), NULL, 10);
-    return seconds > 0 ? seconds : LIFE_S;
+    if (!(seconds >= 1))
+        return LIFE_S;
+    return seconds < LIFE_MOST_S ? (int64_t)seconds : LIFE_MOST_S;
 }
 
 static void take_token(struct st_kafka_oauth *a, const json_t *root)
@@ -285,6 +287,7 @@ void st_kafka_oauth_refresh(struct st_kafka_oauth *a, rd_kafka_t *rk)
     if (a == NULL || a->fetch != NULL || a->waiting)
         return;
     a->rk = rk;
+    a->has_token = false; /* the one that it has ends soon */
     try_now(a);
 }
 

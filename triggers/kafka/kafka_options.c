@@ -267,9 +267,13 @@ static int set_fetch(rd_kafka_conf_t *conf, const struct kafka_attributes *a, st
 rd_kafka_conf_t *kafka_consumer_conf(const struct kafka_trigger *kt, struct st_error *err)
 {
     /* What the trigger's promises rest on. */
-    static const char *const reserved[] = {
-        "enable.auto.commit",   "enable.auto.offset.store",      "group.id",
-        "enable.partition.eof", "partition.assignment.strategy", NULL};
+    static const char *const reserved[] = {"enable.auto.commit",
+                                           "enable.auto.offset.store",
+                                           "group.id",
+                                           "enable.partition.eof",
+                                           "partition.assignment.strategy",
+                                           "log.queue",
+                                           NULL};
     const struct kafka_attributes *a = kafka_attributes_of(kt);
     struct st_error inner;
     rd_kafka_conf_t *conf = st_kafka_client_conf(&a->client, kt->base.config->url, &inner);

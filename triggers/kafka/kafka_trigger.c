@@ -15,12 +15,16 @@ enum { RECORDS_KEPT = 4096, EVENTS_KEPT = 512, DISPATCHED_MIN = 256 };
  * as records, which are small and can be dropped. */
 static uint32_t most_dispatched(const struct st_pool *pool)
 {
-    uint64_t n = 4ull * pool->worker_count * pool->max_concurrency;
+    uint64_t n = 4ull * pool->worker_count * pool->max_concurrency, least;
 
     if (pool->batch_size != 0)
         n = 2ull * pool->worker_count * pool->batch_size;
     n = n < DISPATCHED_MIN ? DISPATCHED_MIN : n;
-    return n < pool->max_queue / 2 ? (uint32_t)n : pool->max_queue / 2;
+    if (n > pool->max_queue / 2)
+        n = pool->max_queue / 2;
+    /* At least one batch; what the queue has no room for comes back. */
+    least = pool->batch_size > 1 ? pool->batch_size : 1;
+    return (uint32_t)(n > least ? n : least);
 }
 
 static void read_policy(struct kafka_trigger *kt)
@@ -179,8 +183,7 @@ static void kafka_destroy(struct st_trigger *t)
     struct kafka_trigger *kt = kafka_of(t);
     struct kafka_partition *p, *next;
 
-    if (kt->state == KAFKA_LEAVING)
-        pthread_join(kt->leaver, NULL);
+    kafka_group_free(kt);
     if (kt->rk != NULL)
         rd_kafka_destroy_flags(kt->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
     if (kt->fd >= 0)
