@@ -5,10 +5,11 @@ import json
 import os
 import pwd
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
-from stator_proc import STRAYS, patience, run_cli, wait_until
+from stator_proc import STRAYS, Stator, patience, python_options, run_cli, wait_until
 
 # (what, code, pieces of the one error)
 BROKEN = [
@@ -202,18 +203,20 @@ def test_a_worker_is_alone(python, tmp_path):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root")
-def test_user_of_workers(python, tmp_path):
+def test_user_of_workers(worker):
+    """In a folder that others may enter, which pytest's may be only for a while."""
     nobody = pwd.getpwnam("nobody")
-    os.chmod(tmp_path, 0o755)
-    for folder in tmp_path.parents:
-        if folder.stat().st_uid == 0 and str(folder).startswith("/tmp/"):
-            os.chmod(folder, 0o755)
-    s = python(ENVIRONMENT, own={"workerUser": f"{nobody.pw_uid}:{nobody.pw_gid}"})
-    seen = json.loads(s.get().body)
-    assert (seen["uid"], seen["gid"]) == (nobody.pw_uid, nobody.pw_gid)
-    assert 0 not in seen["groups"]
-    os.kill(seen["pid"], 9)  # the next one as well
-    assert json.loads(s.get().body)["uid"] == nobody.pw_uid
+    with tempfile.TemporaryDirectory(prefix="st-user-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        with Stator(folder, "", **python_options(
+                folder, ENVIRONMENT, worker,
+                own={"workerUser": f"{nobody.pw_uid}:{nobody.pw_gid}"})) as s:
+            seen = json.loads(s.get().body)
+            assert (seen["uid"], seen["gid"]) == (nobody.pw_uid, nobody.pw_gid)
+            assert 0 not in seen["groups"]
+            os.kill(seen["pid"], 9)  # the next one as well
+            assert json.loads(s.get().body)["uid"] == nobody.pw_uid
 
 
 def test_wrong_user(python):
