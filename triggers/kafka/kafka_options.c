@@ -138,11 +138,11 @@ const struct st_option kafka_attribute_table[] = {
     {.name = "prefetch",
      .type = ST_OPT_SIZE,
      .offset = AT(prefetch_bytes),
-     .value = "8Mi",
+     .value = "64Mi",
      .min = 1024,
      .max = 2097151.0 * 1024,
-     .help = "Messages that librdkafka fetches ahead, all partitions together.",
-     .example = "8Mi"},
+     .help = "Bytes that librdkafka fetches ahead, all partitions together.",
+     .example = "64Mi"},
     {.name = "window",
      .type = ST_OPT_INT,
      .offset = AT(window),
@@ -259,6 +259,10 @@ static int set_fetch(rd_kafka_conf_t *conf, const struct kafka_attributes *a, st
         st_kafka_conf_set(conf, err, "statistics.interval.ms", MILLIS(a->client.statistics_ns)) !=
             ST_OK ||
         (most > 0 && st_kafka_conf_set(conf, err, "fetch.max.bytes", NUMBER(most)) != ST_OK))
+        return ST_ERR_INVALID;
+    /* Bytes alone are the bound. When it is reached librdkafka looks again only after a second, so
+     * it is also the most that a second brings. */
+    if (st_kafka_conf_set(conf, err, "queued.min.messages", "10000000") != ST_OK)
         return ST_ERR_INVALID;
     return st_kafka_conf_set(conf, err, "queued.max.messages.kbytes",
                              NUMBER(a->prefetch_bytes / 1024));
