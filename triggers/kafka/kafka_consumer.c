@@ -236,10 +236,12 @@ bool kafka_commit(struct kafka_trigger *kt)
     code = rd_kafka_commit_queue(kt->rk, list, kt->queue, on_committed, kt);
     rd_kafka_topic_partition_list_destroy(list);
     kt->commit_under_way = code == RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (st_likely(kt->commit_under_way))
+        return true;
     LIST_FOREACH (p, &kt->partitions, link)
-        if (!kt->commit_under_way && p->assigned)
+        if (p->assigned)
             p->sent_ends = p->wm.ends - 1; /* with the next one */
-    return kt->commit_under_way;
+    return false;
 }
 
 /* ---- life ---- */

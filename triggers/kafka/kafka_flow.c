@@ -88,12 +88,10 @@ static void take(struct kafka_partition *p, const rd_kafka_message_t *m)
     }
 }
 
-/* Those of a partition that stays, while others are taken away (cooperative-sticky): nobody would
- * fetch them again. */
-static bool is_kept(const struct kafka_trigger *kt, const struct kafka_partition *p)
+/* Nobody would fetch again what a partition brings that stays. */
+static bool takes(const struct kafka_trigger *kt, const struct kafka_partition *p)
 {
-    return kt->state == KAFKA_RUNNING && kt->revoked != NULL &&
-           rd_kafka_topic_partition_list_find(kt->revoked, p->topic, p->number) == NULL;
+    return kafka_is_flowing(kt) || (kt->state == KAFKA_RUNNING && kafka_stays(kt, p));
 }
 
 void kafka_on_message(rd_kafka_message_t *m, void *opaque)
@@ -102,7 +100,7 @@ void kafka_on_message(rd_kafka_message_t *m, void *opaque)
     struct kafka_partition *p = partition_of(kt, m);
 
     if (st_unlikely(m->err != RD_KAFKA_RESP_ERR_NO_ERROR || p == NULL || !p->assigned ||
-                    (!kafka_is_flowing(kt) && !is_kept(kt, p)))) {
+                    !takes(kt, p))) {
         return; /* what is not taken is fetched again by whoever has the partition next */
     }
     if (st_unlikely(st_watermark_has_taken(&p->wm, (uint64_t)m->offset))) {

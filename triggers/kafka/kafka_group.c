@@ -213,8 +213,7 @@ static bool waits_for_acks(struct kafka_trigger *kt)
     return now < kt->quiet_ns + wait;
 }
 
-/* Others are taken away from a cooperative group. */
-static bool stays(const struct kafka_trigger *kt, const struct kafka_partition *p)
+bool kafka_stays(const struct kafka_trigger *kt, const struct kafka_partition *p)
 {
     return kt->revoked != NULL &&
            rd_kafka_topic_partition_list_find(kt->revoked, p->topic, p->number) == NULL;
@@ -229,7 +228,7 @@ static bool is_quiet(struct kafka_trigger *kt)
     LIST_FOREACH (p, &kt->partitions, link) {
         if (!p->assigned)
             continue;
-        if (stays(kt, p))
+        if (kafka_stays(kt, p))
             continue;
         if (p->running > 0 || !TAILQ_EMPTY(&p->dying))
             return false;
@@ -243,7 +242,7 @@ static struct kafka_event *first_going(const struct kafka_trigger *kt)
     struct kafka_event *ke;
 
     TAILQ_FOREACH (ke, &kt->running, link)
-        if (!stays(kt, ke->record->partition))
+        if (!kafka_stays(kt, ke->record->partition))
             break;
     return ke;
 }
@@ -358,7 +357,7 @@ static void revoke(struct kafka_trigger *kt, const rd_kafka_topic_partition_list
     kt->revoke_began_ns = st_loop_now(kt->loop);
     st_loop_timer_arm(kt->loop, &kt->drain_timer, kafka_attributes_of(kt)->drain_ns);
     LIST_FOREACH (p, &kt->partitions, link)
-        if (p->assigned && stays(kt, p))
+        if (p->assigned && kafka_stays(kt, p))
             kafka_window_pause(p);
     kafka_batch_drop(kt);
     if (kt->lost)

@@ -228,6 +228,8 @@ static inline bool kafka_is_flowing(const struct kafka_trigger *kt)
 {
     return kt->state == KAFKA_RUNNING && kt->revoked == NULL;
 }
+/* Others are being taken away, and it is not (cooperative-sticky). */
+bool kafka_stays(const struct kafka_trigger *kt, const struct kafka_partition *p);
 /* Something ended or was committed: goes on with a revocation or the drain. */
 void kafka_group_step(struct kafka_trigger *kt);
 /* Waits for threads that ask the broker something; no loop runs any more. */
