@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from confluent_kafka import (OFFSET_BEGINNING, Consumer, ConsumerGroupTopicPartitions, KafkaError,
@@ -11,7 +11,13 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from stator_proc import patience
 
-REQUEST_SECONDS = 20
+REQUEST_SECONDS = 20    # with all that is tried again
+ANSWER_SECONDS = 10     # one try
+# Errors of a request after which the same may succeed.
+PASSING = {KafkaError._DESTROY_BROKER, KafkaError._TRANSPORT, KafkaError._TIMED_OUT,
+           KafkaError._TIMED_OUT_QUEUE, KafkaError._ALL_BROKERS_DOWN, KafkaError.REQUEST_TIMED_OUT,
+           KafkaError.NOT_CONTROLLER, KafkaError.COORDINATOR_NOT_AVAILABLE,
+           KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.NOT_COORDINATOR}
 
 
 class Client:
@@ -29,7 +35,7 @@ class Client:
         name = name or f"t-{uuid.uuid4().hex[:12]}"
         wanted = NewTopic(name, partitions, replicas,
                           config={k.replace("_", "."): str(v) for k, v in config.items()})
-        self._done(self.admin.create_topics([wanted], request_timeout=patience(REQUEST_SECONDS)))
+        self._ask(lambda: self.admin.create_topics([wanted]), KafkaError.TOPIC_ALREADY_EXISTS)
         # A broker knows of it a moment later than the controller.
         end = time.monotonic() + patience(REQUEST_SECONDS)
         while self.partitions(name) != partitions:
@@ -39,19 +45,48 @@ class Client:
 
     def partitions(self, topic: str) -> int:
         """How many partitions with a leader there are, 0 for none."""
-        found = self.admin.list_topics(topic, timeout=patience(REQUEST_SECONDS)).topics[topic]
+        found = self._again(lambda: self.admin.list_topics(topic, timeout=ANSWER_SECONDS))
+        found = found.topics[topic]
         return 0 if found.error else sum(p.leader >= 0 for p in found.partitions.values())
 
     def add_partitions(self, topic: str, total: int) -> None:
-        self._done(self.admin.create_partitions([NewPartitions(topic, total)]))
+        self._ask(lambda: self.admin.create_partitions([NewPartitions(topic, total)]),
+                  KafkaError.INVALID_PARTITIONS)
 
     def delete_topic(self, topic: str) -> None:
-        self._done(self.admin.delete_topics([topic]))
+        self._ask(lambda: self.admin.delete_topics([topic]), KafkaError.UNKNOWN_TOPIC_OR_PART)
+
+    def _ask(self, operation: Callable[[], dict[str, Any]], done_before: int) -> None:
+        """Has the cluster do something; done_before: what it says where an earlier request, whose
+        answer was lost, had done it."""
+        asked = 0
+
+        def ask() -> None:
+            nonlocal asked
+            asked += 1
+            for future in operation().values():
+                try:
+                    future.result(ANSWER_SECONDS)
+                except KafkaException as e:
+                    if asked == 1 or e.args[0].code() != done_before:
+                        raise
+
+        self._again(ask)
 
     @staticmethod
-    def _done(futures: dict[str, Any]) -> None:
-        for future in futures.values():
-            future.result(patience(REQUEST_SECONDS))
+    def _again(ask: Callable[[], Any]) -> Any:
+        """ask()'s answer. A client that has just met a cluster exchanges the address that it was
+        given for the nodes that it was told of, and what it asks meanwhile may fail; so may what
+        it asks a broker that has just started. Such an error passes; any other is raised."""
+        end = time.monotonic() + patience(REQUEST_SECONDS)
+        while True:
+            try:
+                return ask()
+            except (KafkaException, TimeoutError) as e:
+                passes = isinstance(e, TimeoutError) or e.args[0].code() in PASSING
+                if not passes or time.monotonic() > end:
+                    raise
+            time.sleep(0.1)
 
     def produce(self, topic: str, messages: Iterable[Any], **settings: Any) -> int:
         """Sends them all and waits until each is confirmed; returns how many. A message is a value,
@@ -102,7 +137,7 @@ class Client:
                         found.append(message)
                     elif error.code() == KafkaError._PARTITION_EOF:
                         ended.add(message.partition())
-                    else:
+                    elif error.code() not in PASSING:
                         raise KafkaException(error)
         finally:
             consumer.close()
@@ -111,18 +146,14 @@ class Client:
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """Partition -> offset that the group has committed; those that it has."""
         parts = [TopicPartition(topic, p) for p in range(self.partitions(topic))]
-        end = time.monotonic() + patience(REQUEST_SECONDS)
-        while True:
+
+        def ask() -> dict[int, int]:
             futures = self.admin.list_consumer_group_offsets(
                 [ConsumerGroupTopicPartitions(group, parts)])
-            try:
-                answer = next(iter(futures.values())).result(patience(REQUEST_SECONDS))
-            except KafkaException:      # a broker that has just started still reads its groups
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.1)
-                continue
+            answer = next(iter(futures.values())).result(ANSWER_SECONDS)
             return {p.partition: p.offset for p in answer.topic_partitions if p.offset >= 0}
+
+        return self._again(ask)
 
     def lag(self, group: str, topic: str) -> int:
         """How many messages of the topic the group has not committed."""
@@ -130,8 +161,9 @@ class Client:
         try:
             done, total = self.committed(group, topic), 0
             for p in range(self.partitions(topic)):
-                low, high = consumer.get_watermark_offsets(TopicPartition(topic, p),
-                                                           patience(REQUEST_SECONDS))
+                part = TopicPartition(topic, p)
+                low, high = self._again(
+                    lambda part=part: consumer.get_watermark_offsets(part, ANSWER_SECONDS))
                 total += high - done.get(p, low)
             return total
         finally:
