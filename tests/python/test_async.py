@@ -48,6 +48,15 @@ def test_many_in_flight(peer):
     assert time.monotonic() - began < 5 * SLOW
 
 
+def test_more_than_a_socket_holds(peer):
+    one = peer("import asyncio\nasync def handler(context, event):\n"
+               "    await asyncio.sleep(0)\n    return event.body * 2\n", max_concurrency=8)
+    sent = [one.send(bytes([65 + i]) * 1_000_000) for i in range(8)]
+    time.sleep(0.3)  # nobody reads what it answers
+    for i, seq in enumerate(sent):
+        assert one.answer(seq).body == bytes([65 + i]) * 2_000_000
+
+
 def test_no_more_than_max_concurrency(peer):
     one = peer("import asyncio\nrunning = most = 0\nasync def handler(context, event):\n"
                "    global running, most\n    running += 1\n    most = max(most, running)\n"

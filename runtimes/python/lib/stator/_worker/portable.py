@@ -358,8 +358,9 @@ class Portable:
     def _run_loop(self) -> None:
         worker = self.worker
         loop = worker.make_loop()
-        loop.add_reader(worker.control.fileno(), self._on_control)
-        loop.add_reader(self._fd, self._on_data)
+        for fd, ready in ((worker.control.fileno(), self._on_control), (self._fd, self._on_data)):
+            loop.add_reader(fd, ready)
+            os.set_blocking(fd, True)  # uvloop has changed it; records are read and written whole
         while not worker.terminating:
             try:
                 loop.run_forever()
