@@ -19,6 +19,7 @@ def broker_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]
     """One that the tests of this file may kill, if they start it again."""
     with Broker(tmp_path_factory.mktemp("kafka")) as broker:
         yield broker
+        print(broker.log()[-5000:])     # shown where the last test has failed
 
 
 @pytest.fixture(name="kafka", scope="module")

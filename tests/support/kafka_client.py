@@ -16,8 +16,8 @@ ANSWER_SECONDS = 10     # one try
 # Errors of a request after which the same may succeed.
 PASSING = {KafkaError._DESTROY_BROKER, KafkaError._TRANSPORT, KafkaError._TIMED_OUT,
            KafkaError._TIMED_OUT_QUEUE, KafkaError._ALL_BROKERS_DOWN, KafkaError.REQUEST_TIMED_OUT,
-           KafkaError.NOT_CONTROLLER, KafkaError.COORDINATOR_NOT_AVAILABLE,
-           KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.NOT_COORDINATOR}
+           KafkaError.NOT_CONTROLLER, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR,
+           KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS}
 
 
 class Client:
@@ -48,6 +48,17 @@ class Client:
         found = self._again(lambda: self.admin.list_topics(topic, timeout=ANSWER_SECONDS))
         found = found.topics[topic]
         return 0 if found.error else sum(p.leader >= 0 for p in found.partitions.values())
+
+    def _numbers(self, topic: str) -> range:
+        """Of its partitions, once each has a leader; none where there is no such topic."""
+        def ask() -> range:
+            found = self.admin.list_topics(topic, timeout=ANSWER_SECONDS).topics[topic]
+            if found.error and found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return range(0)
+            if found.error or any(p.leader < 0 for p in found.partitions.values()):
+                raise KafkaException(found.error or KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+            return range(len(found.partitions))
+        return self._again(ask)
 
     def add_partitions(self, topic: str, total: int) -> None:
         self._ask(lambda: self.admin.create_partitions([NewPartitions(topic, total)]),
@@ -123,7 +134,7 @@ class Client:
         consumer = Consumer({**self.settings, "group.id": f"reader-{uuid.uuid4()}",
                              "enable.auto.commit": False, "enable.partition.eof": True,
                              **{k.replace("_", "."): v for k, v in settings.items()}})
-        parts = [TopicPartition(topic, p, OFFSET_BEGINNING) for p in range(self.partitions(topic))]
+        parts = [TopicPartition(topic, p, OFFSET_BEGINNING) for p in self._numbers(topic)]
         consumer.assign(parts)
         found: list[Message] = []
         ended: set[int] = set()
@@ -145,7 +156,7 @@ class Client:
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """Partition -> offset that the group has committed; those that it has."""
-        parts = [TopicPartition(topic, p) for p in range(self.partitions(topic))]
+        parts = [TopicPartition(topic, p) for p in self._numbers(topic)]
 
         def ask() -> dict[int, int]:
             futures = self.admin.list_consumer_group_offsets(
@@ -153,14 +164,14 @@ class Client:
             answer = next(iter(futures.values())).result(ANSWER_SECONDS)
             return {p.partition: p.offset for p in answer.topic_partitions if p.offset >= 0}
 
-        return self._again(ask)
+        return self._again(ask) if parts else {}
 
     def lag(self, group: str, topic: str) -> int:
         """How many messages of the topic the group has not committed."""
         consumer = Consumer({**self.settings, "group.id": f"lag-{uuid.uuid4()}"})
         try:
             done, total = self.committed(group, topic), 0
-            for p in range(self.partitions(topic)):
+            for p in self._numbers(topic):
                 part = TopicPartition(topic, p)
                 low, high = self._again(
                     lambda part=part: consumer.get_watermark_offsets(part, ANSWER_SECONDS))
