@@ -25,7 +25,7 @@ struct st_processor;
 
 enum { ST_OUTPUT_MAGIC = 0x6f757470 };
 
-/* Bounds of what events emit. */
+/* Bounds of what events emit; a dead letter may have more headers. */
 enum {
     ST_MESSAGE_HEADERS = 256,
     ST_MESSAGE_HEADER_BYTES = 64 * 1024,

@@ -38,6 +38,39 @@ def handler(context, event):
     f.wait_committed()
 
 
+def test_headers(kafka: Client, function: Callable[..., Function]) -> None:
+    """Up to 1024 of a message come, to a handler and with its dead letter; what is cut is told."""
+    code = RECORDER + """
+def handler(context, event):
+    names = list(event.headers)
+    note(event, count=len(names), first=names[:1], last=names[-1:])
+    if event.key == b"fails":
+        raise ValueError("no good")
+"""
+    topic, dead = kafka.create_topic(1), kafka.create_topic(1)
+
+    def headers(count: int) -> list[tuple[str, bytes]]:
+        return [(f"h{i}", str(i).encode()) for i in range(count)]
+
+    kafka.produce(topic, [dict(key="all", value="", headers=headers(1024)), dict(key="none", value=""),
+                          dict(key="more", value="", headers=headers(1030)),
+                          dict(key="long", value="", headers=[("n" * 65536, b""), ("x" * 65535, b"")]),
+                          dict(key="fails", value="", headers=headers(300))])
+    f = function(topic, code, workers=1, retry={"maxAttempts": 1}, deadLetter={"topic": dead})
+    s = f.start()
+    f.wait_for(5)
+    f.wait_committed()
+    seen = {e["key"]: e for e in f.seen()}
+    assert {key: e["count"] for key, e in seen.items()} == {
+        "all": 1024, "none": 0, "more": 1024, "long": 1, "fails": 300}
+    assert seen["more"]["first"] == ["h0"] and seen["more"]["last"] == ["h1023"]
+    assert seen["long"]["first"] == ["x" * 65535]
+    letter = kafka.read(dead)[0].headers()
+    assert letter[:300] == headers(300) and len(letter) == 306
+    said = s.wait_log("Headers of a message are left out")
+    assert (said["topic"], said["partition"], said["offset"]) == (topic, 0, 2)
+
+
 POISON = RECORDER + """
 def handler(context, event):
     note(event)

@@ -233,9 +233,9 @@ static void on_reply(void *arg, const struct st_fetch_reply *reply)
 
 /* Headers of one request. */
 struct head {
-    struct st_header items[MAX_CONFIGURED + ST_MESSAGE_HEADERS + OWN_HEADERS];
     size_t count;
     bool has_type;
+    struct st_header items[];
 };
 
 /* What frames the message, or names the peer, is the client's own to say. */
@@ -258,9 +258,13 @@ static void add(struct head *head, struct st_slice name, struct st_slice value)
                                                     .value_len = (uint32_t)value.len};
 }
 
-static int fill_head(struct head *head, const struct http_output_options *o,
-                     const struct st_message *m, struct st_error *err)
+/* The caller frees it. NULL with *err. */
+static struct head *head_new(const struct http_output_options *o, const struct st_message *m,
+                             struct st_error *err)
 {
+    size_t most = o->headers.count + m->header_count + OWN_HEADERS;
+    struct head *head = st_malloc(sizeof *head + most * sizeof head->items[0]);
+
     head->count = 0;
     head->has_type = false;
     for (size_t i = 0; i < o->headers.count; i++)
@@ -272,12 +276,31 @@ static int fill_head(struct head *head, const struct http_output_options *o,
         add(head, ST_SLICE("Content-Type"), st_slice_of(o->content_type));
     if (m->is_tombstone)
         add(head, ST_SLICE("X-Stator-No-Value"), ST_SLICE("true"));
-    if (m->key.ptr == NULL)
+    if (m->key.ptr != NULL && !st_http_value_ok(m->key)) {
+        st_error_set(err, ST_ERR_INVALID, "the key has bytes that no header may have");
+        free(head);
+        return NULL;
+    }
+    if (m->key.ptr != NULL)
+        add(head, ST_SLICE("X-Stator-Key"), m->key);
+    return head;
+}
+
+static int start(struct http_sender *sender, const struct st_fetch_request *request,
+                 struct st_send *send, size_t bytes, struct st_error *err)
+{
+    const struct http_output_options *o = options_of(sender->ho);
+    struct http_request *r = request_new(sender, bytes);
+
+    if (r == NULL)
+        return st_error_set(err, ST_ERR_LIMIT,
+                            "too much is under way (maxRequests %lld, maxBytes %llu)",
+                            (long long)o->max_requests, (unsigned long long)o->max_bytes);
+    r->send = send;
+    if (st_fetch_start(sender->fetcher, request, on_reply, r, err) != NULL)
         return ST_OK;
-    if (!st_http_value_ok(m->key))
-        return st_error_set(err, ST_ERR_INVALID, "the key has bytes that no header may have");
-    add(head, ST_SLICE("X-Stator-Key"), m->key);
-    return ST_OK;
+    request_free(r);
+    return ST_ERR_INVALID;
 }
 
 static int http_send(struct st_output *base, struct st_loop *loop, const struct st_message *m,
@@ -294,26 +317,19 @@ static int http_send(struct st_output *base, struct st_loop *loop, const struct 
                                        .attempts = (unsigned)o->attempts,
                                        .backoff_ns = o->backoff_ns,
                                        .backoff_cap_ns = o->backoff_cap_ns};
-    struct http_request *r;
-    struct head head;
+    struct head *head;
     int code;
 
     if (m->topic.len != 0)
         return st_error_set(err, ST_ERR_INVALID, "an output of kind http has no topics");
-    if ((code = fill_head(&head, o, m, err)) != ST_OK)
-        return code;
-    request.headers = head.items;
-    request.header_count = head.count;
-    r = request_new(sender, m->value.len + m->key.len);
-    if (r == NULL)
-        return st_error_set(err, ST_ERR_LIMIT,
-                            "too much is under way (maxRequests %lld, maxBytes %llu)",
-                            (long long)o->max_requests, (unsigned long long)o->max_bytes);
-    r->send = send;
-    if (st_fetch_start(sender->fetcher, &request, on_reply, r, err) != NULL)
-        return ST_OK;
-    request_free(r);
-    return ST_ERR_INVALID;
+    head = head_new(o, m, err);
+    if (head == NULL)
+        return err->code;
+    request.headers = head->items;
+    request.header_count = head->count;
+    code = start(sender, &request, send, m->value.len + m->key.len, err);
+    free(head);
+    return code;
 }
 
 /* ---- life ---- */

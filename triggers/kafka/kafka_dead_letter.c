@@ -95,8 +95,8 @@ static void on_dead_letter(struct st_send *send, int status, const char *text)
 /* What the dead letter says of its origin, behind the message's own headers. */
 struct origin {
     char partition[16], offset[24], attempts[16], taken[ST_ISO8601_LEN + 1];
-    struct st_header headers[ST_ARRAY_LEN(((struct kafka_trigger *)0)->scratch) + OWN_HEADERS];
     size_t count;
+    struct st_header headers[];
 };
 
 static void add(struct origin *o, const char *name, const char *value)
@@ -131,7 +131,8 @@ void kafka_send_dead_letter(struct kafka_record *r)
 {
     struct kafka_partition *p = r->partition;
     struct kafka_trigger *kt = p->kt;
-    struct origin *o = st_calloc(1, sizeof *o);
+    struct origin *o =
+        st_calloc(1, sizeof *o + (r->header_count + OWN_HEADERS) * sizeof o->headers[0]);
     struct st_message m = {.topic = kt->dead_letter_topic, .is_tombstone = r->tombstone};
     struct st_error err;
 

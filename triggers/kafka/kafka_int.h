@@ -26,6 +26,9 @@
 
 enum kafka_allocation { KAFKA_POOL, KAFKA_STATIC };
 
+/* Headers of a message that its event has; text in kafka_record.c. */
+enum { KAFKA_HEADERS_MOST = 1024 };
+
 /* `attributes` of the trigger. */
 struct kafka_attributes {
     struct st_kafka_client_options client;
@@ -106,7 +109,7 @@ struct kafka_record {
     const rd_kafka_message_t *message; /* borrowed, while it is being taken; else NULL */
     char *bytes;                       /* key, value and headers once they are its own, or NULL */
     struct st_slice key, value;
-    struct st_header *headers; /* in bytes, or in the trigger's scratch while borrowed */
+    struct st_header *headers; /* in bytes, or in the trigger's scratch while borrowed; or NULL */
     uint32_t header_count;
     uint32_t epoch;
     uint32_t attempt; /* from 1 */
@@ -167,11 +170,12 @@ struct kafka_trigger {
     struct kafka_giving *giving; /* partitions that come, their positions under way; or NULL */
     pthread_t leaver;
     struct st_mail left_mail;
-    struct st_header scratch[64];      /* headers of the message that is being taken */
+    struct st_header *scratch; /* headers of the message that is being taken */
+    size_t scratch_room;
     char trouble[KAFKA_TROUBLES][256]; /* under trouble_lock; "": none of this kind */
     pthread_mutex_t trouble_lock;
     struct {
-        struct st_log_limit acknowledged, retried, dead, not_written;
+        struct st_log_limit acknowledged, retried, dead, not_written, headers;
     } limits;
     struct st_kafka_stats stats;
     struct st_kafka_oauth *oauth; /* or NULL */

@@ -13,33 +13,50 @@ static struct kafka_event *event_of(struct st_event *ev)
 
 /* ---- records ---- */
 
-/* Borrowed headers, in the trigger's scratch. What does not fit is dropped: names beyond 64 KiB,
- * and more headers than the scratch holds. */
+/* Room for so many in the trigger's scratch. */
+static void make_room(struct kafka_trigger *kt, size_t count)
+{
+    if (st_likely(count <= kt->scratch_room))
+        return;
+    kt->scratch = st_realloc(kt->scratch, count * sizeof kt->scratch[0]);
+    kt->scratch_room = count;
+}
+
+/* Borrowed headers, in the trigger's scratch. What events can't have is left out, and told. */
 static void borrow_headers(struct kafka_record *r, const rd_kafka_message_t *m)
 {
-    struct st_header *out = r->partition->kt->scratch;
+    struct kafka_trigger *kt = r->partition->kt;
     rd_kafka_headers_t *headers;
-    const char *name;
-    const void *value;
-    size_t size;
+    size_t count, bytes = 0;
 
-    r->headers = out;
     if (rd_kafka_message_headers(m, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR)
         return;
-    for (size_t i = 0; r->header_count < ST_ARRAY_LEN(r->partition->kt->scratch); i++) {
-        size_t len;
+    count = rd_kafka_header_cnt(headers);
+    make_room(kt, count < KAFKA_HEADERS_MOST ? count : KAFKA_HEADERS_MOST);
+    for (size_t i = 0; i < count && r->header_count < KAFKA_HEADERS_MOST; i++) {
+        const char *name;
+        const void *value;
+        size_t size, len;
 
         if (rd_kafka_header_get_all(headers, i, &name, &value, &size) != RD_KAFKA_RESP_ERR_NO_ERROR)
             break;
         len = strlen(name);
         if (len == 0 || len > UINT16_MAX || size > UINT32_MAX)
             continue;
-        out[r->header_count++] = (struct st_header){.name = name,
-                                                    .name_len = (uint16_t)len,
-                                                    .value = value != NULL ? value : "",
-                                                    .value_len = (uint32_t)size,
-                                                    .id = st_header_id_of(name, len)};
+        kt->scratch[r->header_count++] = (struct st_header){.name = name,
+                                                            .name_len = (uint16_t)len,
+                                                            .value = value != NULL ? value : "",
+                                                            .value_len = (uint32_t)size,
+                                                            .id = st_header_id_of(name, len)};
+        bytes += len + size;
     }
+    r->headers = kt->scratch;
+    r->lane.bytes += (uint32_t)(bytes + r->header_count * sizeof kt->scratch[0]);
+    if (st_unlikely(r->header_count < count))
+        kafka_say(&kt->limits.headers, r,
+                  "Headers of a message are left out: more than 1024, or a name that is empty or "
+                  "longer than 65535 bytes",
+                  "cut");
 }
 
 struct kafka_record *kafka_record_new(struct kafka_partition *p, const rd_kafka_message_t *m)
@@ -83,7 +100,8 @@ void kafka_record_own(struct kafka_record *r)
     for (uint32_t i = 0; i < r->header_count; i++)
         size += r->headers[i].name_len + r->headers[i].value_len;
     r->bytes = st_malloc(size + 1);
-    memcpy(r->bytes, r->headers, table);
+    if (table > 0)
+        memcpy(r->bytes, r->headers, table);
     r->headers = (struct st_header *)(void *)r->bytes;
     at = put(r->bytes + table, &r->key.ptr, r->key.len);
     at = put(at, &r->value.ptr, r->value.len);

@@ -197,6 +197,7 @@ static void kafka_destroy(struct st_trigger *t)
     kafka_batch_close(kt);
     st_lane_group_free(&kt->lanes);
     free(kt->own_options);
+    free(kt->scratch);
     st_slab_close(&kt->events);
     st_slab_close(&kt->records);
     pthread_mutex_destroy(&kt->trouble_lock);
