@@ -16,10 +16,11 @@
 // clang-format off
 #define ST_RDKAFKA_FUNCTIONS(F) \
     F(rd_kafka_assign) F(rd_kafka_assignment) F(rd_kafka_assignment_lost) F(rd_kafka_commit_queue) \
-    F(rd_kafka_committed) F(rd_kafka_conf_destroy) F(rd_kafka_conf_new) F(rd_kafka_conf_set) \
-    F(rd_kafka_conf_set_consume_cb) F(rd_kafka_conf_set_dr_msg_cb) F(rd_kafka_conf_set_error_cb) \
-    F(rd_kafka_conf_set_log_cb) F(rd_kafka_conf_set_oauthbearer_token_refresh_cb) \
-    F(rd_kafka_conf_set_opaque) F(rd_kafka_conf_set_rebalance_cb) F(rd_kafka_conf_set_stats_cb) \
+    F(rd_kafka_committed) F(rd_kafka_conf_destroy) F(rd_kafka_conf_dup) F(rd_kafka_conf_new) \
+    F(rd_kafka_conf_set) F(rd_kafka_conf_set_consume_cb) F(rd_kafka_conf_set_dr_msg_cb) \
+    F(rd_kafka_conf_set_error_cb) F(rd_kafka_conf_set_log_cb) \
+    F(rd_kafka_conf_set_oauthbearer_token_refresh_cb) F(rd_kafka_conf_set_opaque) \
+    F(rd_kafka_conf_set_rebalance_cb) F(rd_kafka_conf_set_stats_cb) \
     F(rd_kafka_consume_callback_queue) F(rd_kafka_consumer_close) F(rd_kafka_consumer_poll) \
     F(rd_kafka_destroy) F(rd_kafka_destroy_flags) F(rd_kafka_err2name) F(rd_kafka_err2str) \
     F(rd_kafka_error_destroy) F(rd_kafka_error_string) F(rd_kafka_event_destroy) \
@@ -34,10 +35,10 @@
     F(rd_kafka_outq_len) F(rd_kafka_pause_partitions) F(rd_kafka_poll) \
     F(rd_kafka_poll_set_consumer) F(rd_kafka_produce) F(rd_kafka_producev) F(rd_kafka_purge) \
     F(rd_kafka_query_watermark_offsets) F(rd_kafka_queue_destroy) F(rd_kafka_queue_get_consumer) \
-    F(rd_kafka_queue_get_main) F(rd_kafka_queue_io_event_enable) F(rd_kafka_queue_new) \
-    F(rd_kafka_queue_poll) F(rd_kafka_queue_poll_callback) F(rd_kafka_rebalance_protocol) \
-    F(rd_kafka_resume_partitions) F(rd_kafka_set_log_queue) F(rd_kafka_subscribe) \
-    F(rd_kafka_topic_destroy) F(rd_kafka_topic_name) F(rd_kafka_topic_new) \
+    F(rd_kafka_queue_get_main) F(rd_kafka_queue_io_event_enable) F(rd_kafka_queue_length) \
+    F(rd_kafka_queue_new) F(rd_kafka_queue_poll) F(rd_kafka_queue_poll_callback) \
+    F(rd_kafka_rebalance_protocol) F(rd_kafka_resume_partitions) F(rd_kafka_set_log_queue) \
+    F(rd_kafka_subscribe) F(rd_kafka_topic_destroy) F(rd_kafka_topic_name) F(rd_kafka_topic_new) \
     F(rd_kafka_topic_partition_list_add) F(rd_kafka_topic_partition_list_copy) \
     F(rd_kafka_topic_partition_list_del) F(rd_kafka_topic_partition_list_destroy) \
     F(rd_kafka_topic_partition_list_find) F(rd_kafka_topic_partition_list_new) \
@@ -65,6 +66,7 @@ int st_rdkafka_load(struct st_error *err) ST_MUST_CHECK;
 #define rd_kafka_commit_queue (*st_rdkafka.rd_kafka_commit_queue)
 #define rd_kafka_committed (*st_rdkafka.rd_kafka_committed)
 #define rd_kafka_conf_destroy (*st_rdkafka.rd_kafka_conf_destroy)
+#define rd_kafka_conf_dup (*st_rdkafka.rd_kafka_conf_dup)
 #define rd_kafka_conf_new (*st_rdkafka.rd_kafka_conf_new)
 #define rd_kafka_conf_set (*st_rdkafka.rd_kafka_conf_set)
 #define rd_kafka_conf_set_consume_cb (*st_rdkafka.rd_kafka_conf_set_consume_cb)
@@ -121,6 +123,7 @@ int st_rdkafka_load(struct st_error *err) ST_MUST_CHECK;
 #define rd_kafka_queue_get_consumer (*st_rdkafka.rd_kafka_queue_get_consumer)
 #define rd_kafka_queue_get_main (*st_rdkafka.rd_kafka_queue_get_main)
 #define rd_kafka_queue_io_event_enable (*st_rdkafka.rd_kafka_queue_io_event_enable)
+#define rd_kafka_queue_length (*st_rdkafka.rd_kafka_queue_length)
 #define rd_kafka_queue_new (*st_rdkafka.rd_kafka_queue_new)
 #define rd_kafka_queue_poll (*st_rdkafka.rd_kafka_queue_poll)
 #define rd_kafka_queue_poll_callback (*st_rdkafka.rd_kafka_queue_poll_callback)
