@@ -24,11 +24,13 @@ struct emit {
     struct st_send send;
     TAILQ_ENTRY(emit) link;
     struct st_event *ev;
+    uint64_t bytes;
 };
 
 struct st_output_loop {
     struct st_slab emits;
     TAILQ_HEAD(, emit) open;
+    _Atomic uint64_t messages, bytes; /* in open; other loops read them */
     bool is_open;
 };
 
@@ -91,18 +93,40 @@ int st_outputs_make(struct st_processor *p, struct st_error *err)
     return ST_OK;
 }
 
+/* Only the loop that is meant writes; no other one needs to see it at once. */
+static void add(_Atomic uint64_t *to, uint64_t n)
+{
+    atomic_store_explicit(to, atomic_load_explicit(to, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+
+static void open_add(struct st_output_loop *ol, struct emit *e)
+{
+    TAILQ_INSERT_TAIL(&ol->open, e, link);
+    add(&ol->messages, 1);
+    add(&ol->bytes, e->bytes);
+}
+
+static void open_remove(struct st_output_loop *ol, struct emit *e)
+{
+    TAILQ_REMOVE(&ol->open, e, link);
+    add(&ol->messages, (uint64_t)-1);
+    add(&ol->bytes, -e->bytes);
+    st_slab_put(&ol->emits, e);
+}
+
 /* What it had not confirmed when it was closed has failed. */
 static void give_up(struct st_output *o, struct st_output_loop *ol)
 {
     struct emit *e;
 
     while ((e = TAILQ_FIRST(&ol->open)) != NULL) {
+        struct st_event *ev = e->ev;
         char text[TEXT_MAX];
 
         snprintf(text, sizeof text, "emit to %s failed: the processor ends", o->name);
-        TAILQ_REMOVE(&ol->open, e, link);
-        st_event_unhold_as(e->ev, ST_ERR_CLOSED, text);
-        st_slab_put(&ol->emits, e);
+        open_remove(ol, e);
+        st_event_unhold_as(ev, ST_ERR_CLOSED, text);
     }
 }
 
@@ -113,10 +137,8 @@ static void output_free(struct st_output *o)
         struct st_output_loop *ol = &o->loops[i];
         struct emit *e;
 
-        while ((e = TAILQ_FIRST(&ol->open)) != NULL) { /* never closed: the start failed */
-            TAILQ_REMOVE(&ol->open, e, link);
-            st_slab_put(&ol->emits, e);
-        }
+        while ((e = TAILQ_FIRST(&ol->open)) != NULL) /* never closed: the start failed */
+            open_remove(ol, e);
         st_slab_close(&ol->emits);
     }
     free(o->loops);
@@ -169,6 +191,27 @@ struct st_output *st_output_find(struct st_processor *p, struct st_slice name)
     return NULL;
 }
 
+static bool is_half(uint64_t n, uint64_t most)
+{
+    return most != 0 && n >= (most + 1) / 2;
+}
+
+bool st_outputs_are_busy(const struct st_processor *p)
+{
+    for (unsigned i = 0; i < p->output_count; i++) {
+        const struct st_output *o = p->outputs[i];
+        uint64_t messages = 0, bytes = 0;
+
+        for (unsigned j = 0; j < p->loop_count; j++) {
+            messages += atomic_load_explicit(&o->loops[j].messages, memory_order_relaxed);
+            bytes += atomic_load_explicit(&o->loops[j].bytes, memory_order_relaxed);
+        }
+        if (is_half(messages, o->most_messages) || is_half(bytes, o->most_bytes))
+            return true;
+    }
+    return false;
+}
+
 /* ---- sending ---- */
 
 int st_output_send(struct st_output *o, struct st_loop *loop, const struct st_message *m,
@@ -203,8 +246,7 @@ static void emit_done(struct st_send *send, int status, const char *text)
     struct st_output_loop *ol = &o->loops[ev->home->index];
     char why[TEXT_MAX];
 
-    TAILQ_REMOVE(&ol->open, e, link);
-    st_slab_put(&ol->emits, e);
+    open_remove(ol, e);
     if (st_likely(status == ST_OK)) {
         st_event_unhold(ev, ST_OK);
         return;
@@ -250,7 +292,8 @@ static int emit_here(struct st_output *o, struct st_event *ev, const struct st_m
         st_slab_put(&ol->emits, e);
         return code;
     }
-    TAILQ_INSERT_TAIL(&ol->open, e, link);
+    e->bytes = m->value.len + m->key.len;
+    open_add(ol, e);
     st_event_hold(ev);
     return ST_OK;
 }

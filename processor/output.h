@@ -89,6 +89,8 @@ struct st_output {
     struct st_processor *processor;
     struct st_output_loop *loops; /* one a loop, by index; processor/output.c only */
     _Atomic uint64_t copied;      /* bytes that travel to the loops of their events */
+    /* What it takes at most, from all loops together; the kind's init sets them. 0: no bound. */
+    uint64_t most_messages, most_bytes;
     struct {
         st_metric ok, failed; /* stator_emits_total by result */
     } metrics;
@@ -108,6 +110,10 @@ struct st_output *st_output_add(struct st_processor *p, const struct st_output_c
 int st_outputs_open(struct st_processor *p, struct st_loop *loop,
                     struct st_error *err) ST_MUST_CHECK;
 void st_outputs_close(struct st_processor *p, struct st_loop *loop);
+
+/* One of them has half of what it takes in messages of events: whoever can wait with more emits
+ * does, so that none is refused. Any loop. */
+bool st_outputs_are_busy(const struct st_processor *p);
 
 /* By name; NULL: there is none. Any thread once the processor has started. */
 struct st_output *st_output_find(struct st_processor *p, struct st_slice name);

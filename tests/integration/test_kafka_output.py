@@ -77,6 +77,24 @@ def handler(context, event):
     assert set(map(tuple, keys.values())) == {(b"1", b"2", b"3")}
 
 
+@pytest.mark.parametrize("workers", [1, 6])
+def test_no_more_than_outputs_take(function, kafka, sink, workers):
+    """An output that takes 8 messages at once, of handlers that are faster: they wait, none fails."""
+    topic, count = kafka.create_topic(4), 300
+    code = RECORDER + """
+def handler(context, event):
+    note(event)
+    context.emit("sink", event.body, key=event.key)
+"""
+    f = function(topic, code, workers=workers, spec={"stator": outputs(sink, maxRequests=8)})
+    kafka.produce(topic, numbered(count, 60))
+    f.start()
+    f.wait_committed(60)
+    f.check_order()
+    assert set(f.places().values()) == {1} and len(f.places()) == count
+    assert sink.got.qsize() == count
+
+
 def test_dead_letters_that_are_sent_again(start, kafka, sink):
     """They are what came, though a handler on the loop rejected it before it was copied."""
     topic, count = kafka.create_topic(1), 20

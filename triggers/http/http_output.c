@@ -337,8 +337,11 @@ static int http_send(struct st_output *base, struct st_loop *loop, const struct 
 static int init(struct st_output *base, struct st_error *err)
 {
     struct http_output *ho = output_of(base);
+    const struct http_output_options *o = base->options;
     const char *member;
 
+    base->most_messages = (uint64_t)o->max_requests;
+    base->most_bytes = o->max_bytes;
     ho->senders = st_calloc(base->processor->loop_count, sizeof ho->senders[0]);
     for (unsigned i = 0; i < base->processor->loop_count; i++) {
         ho->senders[i].ho = ho;

@@ -90,7 +90,7 @@ void kafka_batch_pump(struct kafka_trigger *kt)
     struct kafka_batch *b = kt->batch;
     uint64_t wait = kt->base.config->batch.timeout_ns, now = st_loop_now(kt->loop);
 
-    while (kt->dispatched + b->size <= kt->max_dispatched) {
+    while (kafka_has_room(kt, b->size)) {
         while (!is_full(kt, b) && add_run(kt, b))
             continue;
         if (b->count == 0)

@@ -12,8 +12,8 @@
 #include "processor/processor.h"
 #include "triggers/kafka/kafka_int.h"
 
-/* HELD_MOST: far from an output's maxMessages even where each event emits a dozen. */
-enum { POLL_MOST = 1024, CLOCK_EVERY = 32, HELD_MOST = 4096 };
+/* HELD_MOST: they have about 1 KiB each. */
+enum { POLL_MOST = 1024, CLOCK_EVERY = 32, HELD_MOST = 16384 };
 
 static struct kafka_record *record_of(struct st_lane_entry *e)
 {
@@ -77,8 +77,7 @@ static void take(struct kafka_partition *p, const rd_kafka_message_t *m)
         pass_over(r);
         return;
     }
-    if (st_likely(kt->dispatched < kt->max_dispatched && kt->batch == NULL &&
-                  kt->revoked == NULL) &&
+    if (st_likely(kafka_has_room(kt, 1) && kt->batch == NULL && kt->revoked == NULL) &&
         st_lane_try(p->lanes, &r->lane, r->key)) {
         deliver(r);
     } else {
@@ -135,8 +134,7 @@ static void pump(struct kafka_trigger *kt)
         arm_retry(kt, now, st_lane_due(&kt->lanes, now));
     if (kt->batch != NULL)
         kafka_batch_pump(kt);
-    while (kt->batch == NULL && kt->dispatched < kt->max_dispatched &&
-           (e = st_lane_take(&kt->lanes)) != NULL)
+    while (kt->batch == NULL && kafka_has_room(kt, 1) && (e = st_lane_take(&kt->lanes)) != NULL)
         deliver(record_of(e));
 }
 

@@ -232,6 +232,12 @@ static inline bool kafka_is_flowing(const struct kafka_trigger *kt)
 {
     return kt->state == KAFKA_RUNNING && kt->revoked == NULL;
 }
+/* Workers have room for n more events, and outputs for what they emit; what ends looks again. */
+static inline bool kafka_has_room(const struct kafka_trigger *kt, uint32_t n)
+{
+    return kt->dispatched + n <= kt->max_dispatched &&
+           (kt->dispatched + kt->held == 0 || !st_outputs_are_busy(kt->base.processor));
+}
 /* Others are being taken away, and it is not (cooperative-sticky). */
 bool kafka_stays(const struct kafka_trigger *kt, const struct kafka_partition *p);
 /* Something ended or was committed: goes on with a revocation or the drain. */

@@ -525,6 +525,8 @@ static int init(struct st_output *o, struct st_error *err)
     int code = check(options, &member, err);
 
     ko->fd = -1;
+    o->most_messages = (uint64_t)options->max_messages;
+    o->most_bytes = options->max_bytes;
     if (code != ST_OK)
         return code;
     ko->conf = st_kafka_client_conf(&options->client, NULL, err);

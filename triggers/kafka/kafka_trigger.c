@@ -15,6 +15,7 @@ enum { RECORDS_KEPT = 4096, EVENTS_KEPT = 512, DISPATCHED_MIN = 256 };
  * as records, which are small and can be dropped. */
 static uint32_t most_dispatched(const struct st_pool *pool)
 {
+    const struct st_processor *p = pool->processor;
     uint64_t n = 4ull * pool->worker_count * pool->max_concurrency, least;
 
     if (pool->batch_size != 0)
@@ -22,6 +23,9 @@ static uint32_t most_dispatched(const struct st_pool *pool)
     n = n < DISPATCHED_MIN ? DISPATCHED_MIN : n;
     if (n > pool->max_queue / 2)
         n = pool->max_queue / 2;
+    for (unsigned i = 0; i < p->output_count; i++) /* one emit each finds room */
+        if (p->outputs[i]->most_messages != 0 && n > p->outputs[i]->most_messages / 2)
+            n = p->outputs[i]->most_messages / 2;
     /* At least one batch; what the queue has no room for comes back. */
     least = pool->batch_size > 1 ? pool->batch_size : 1;
     return (uint32_t)(n > least ? n : least);
