@@ -241,8 +241,10 @@ static const struct st_option retry_table[] = {
      .offset = RETRY(on_exhausted),
      .value = "dlq",
      .values = exhausted_names,
-     .help = "After the last attempt: to the dead letters (stop, where there are none), "
-             "acknowledged all the same, or kept, so that its key stops.",
+     .help =
+         "After the last attempt: to the dead letters (stop, where there are none), "
+         "acknowledged all the same, or kept, so that its key stops, and its whole partition once "
+         "the window is full.",
      .example = "dlq"},
     END};
 

@@ -59,7 +59,8 @@
     X(METRIC_PUSHES, "stator_metric_pushes_total", ST_COUNTER, 1, \
       "Pushes of these metrics to a gateway, by sink and result") \
     X(SOURCE_LAG, "stator_source_lag", ST_GAUGE, 1, \
-      "Messages of a partition between the position that may be committed and its end") \
+      "Offsets of a partition between the position that may be committed and its end; those of a " \
+      "transaction's marker or a compacted message count") \
     X(SOURCE_PENDING, "stator_source_pending", ST_GAUGE, 1, \
       "Messages of a partition that were taken and are not done") \
     X(SOURCE_AGE, "stator_source_stalled_seconds", ST_GAUGE, 1, \
