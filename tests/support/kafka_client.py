@@ -5,8 +5,8 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from confluent_kafka import (OFFSET_BEGINNING, Consumer, ConsumerGroupTopicPartitions, KafkaError,
-                             KafkaException, Message, Producer, TopicPartition)
+from confluent_kafka import (OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message,
+                             Producer, TopicPartition)
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from stator_proc import patience
@@ -155,16 +155,15 @@ class Client:
         return found
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
-        """Partition -> offset that the group has committed; those that it has."""
+        """Partition -> offset that the group has committed; those that it has. Asked as a consumer
+        that never joins: an AdminClient crashes where the coordinator is still loading."""
         parts = [TopicPartition(topic, p) for p in self._numbers(topic)]
-
-        def ask() -> dict[int, int]:
-            futures = self.admin.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(group, parts)])
-            answer = next(iter(futures.values())).result(ANSWER_SECONDS)
-            return {p.partition: p.offset for p in answer.topic_partitions if p.offset >= 0}
-
-        return self._again(ask) if parts else {}
+        consumer = Consumer({**self.settings, "group.id": group})
+        try:
+            found = self._again(lambda: consumer.committed(parts, ANSWER_SECONDS)) if parts else []
+        finally:
+            consumer.close()
+        return {p.partition: p.offset for p in found if p.offset >= 0}
 
     def lag(self, group: str, topic: str) -> int:
         """How many messages of the topic the group has not committed."""
