@@ -74,6 +74,10 @@ struct st_output_kind {
     int (*send)(struct st_output *o, struct st_loop *loop, const struct st_message *m,
                 struct st_send *send, struct st_error *err);
 
+    /* Any thread, while the processor serves: why it can't be used as it should, one line of at
+     * most n - 1 bytes; false: all is well. Nothing of it counts for readiness. May be NULL. */
+    bool (*trouble)(struct st_output *o, char *out, size_t n);
+
     /* Forgets what this loop has sent. */
     void (*close)(struct st_output *o, struct st_loop *loop);
     /* Main thread, after all loops closed it, or without that when the start failed. */

@@ -209,7 +209,8 @@ static json_t *show_outputs(const struct st_processor *p)
 
     for (unsigned i = 0; i < p->output_count; i++) {
         const struct st_output *o = p->outputs[i];
-        json_t *shown = st_output_show(&p->config->function.outputs[i]);
+        const struct st_output_config config = {o->name, o->kind, (void *)(uintptr_t)o->options};
+        json_t *shown = st_output_show(&config);
 
         json_object_set_new(shown, "emits",
                             json_pack("{s:I, s:I}", "success",
@@ -233,6 +234,19 @@ static void judge_triggers(struct st_processor *p, json_t *reasons)
     }
 }
 
+static void judge_outputs(struct st_processor *p, json_t *reasons)
+{
+    for (unsigned i = 0; i < p->output_count; i++) {
+        struct st_output *o = p->outputs[i];
+        char text[ST_WORKER_ERROR_MAX / 2], whole[ST_WORKER_ERROR_MAX];
+
+        if (o->kind->trouble == NULL || !o->kind->trouble(o, text, sizeof text))
+            continue;
+        snprintf(whole, sizeof whole, "Output %.100s: %s", o->name, text);
+        json_array_append_new(reasons, text_of(whole));
+    }
+}
+
 static json_t *judge(struct st_processor *p, json_t *reasons)
 {
     char reason[256];
@@ -241,6 +255,7 @@ static json_t *judge(struct st_processor *p, json_t *reasons)
     if (!ready)
         json_array_insert_new(reasons, 0, json_string(reason));
     judge_triggers(p, reasons);
+    judge_outputs(p, reasons);
     if (st_log_dropped() > 0)
         json_array_append_new(reasons, json_sprintf("Log: %llu records were dropped",
                                                     (unsigned long long)st_log_dropped()));

@@ -50,6 +50,8 @@
     X(LOGS_DROPPED, "stator_logs_dropped_total", ST_COUNTER, 1, "Log records that found a full ring") \
     X(EMITS, "stator_emits_total", ST_COUNTER, 1, \
       "Messages for outputs, by output and result") \
+    X(OUTPUT_RENEWALS, "stator_output_renewals_total", ST_COUNTER, 1, \
+      "Times that an output's client failed for good and had to be replaced") \
     X(HANDLER_COUNT, "stator_handler_total", ST_COUNTER, 1, \
       "What the handler counts itself, by name") \
     X(HANDLER_GAUGE, "stator_handler_gauge", ST_GAUGE, 1, \

@@ -1,24 +1,20 @@
 /* Any loop produces; librdkafka copies the bytes, which is all there is of a message in flight, and
  * gives the sender's pointer back. Its main queue writes to an eventfd of one loop, the home, which
  * takes the delivery reports. Those of other loops' messages go on to them, all of a pass in one
- * mail. */
+ * mail. When a producer has failed for good, the same mail brings each sender the next one. */
 #include "triggers/kafka/kafka_output.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "processor/core/alloc.h"
-#include "processor/core/log.h"
 #include "processor/core/loop.h"
 #include "processor/labels.h"
 #include "processor/processor.h"
 #include "triggers/kafka/kafka_client.h"
-#include "triggers/kafka/kafka_oauth.h"
+#include "triggers/kafka/kafka_producer.h"
 #include "triggers/kafka/kafka_stats.h"
 
 enum { TOPIC_MAX = 249, TOPICS = 16, REPORTS_A_PASS = 2048, TROUBLE_MAX = 256, TEXT_MAX = 512 };
@@ -185,39 +181,73 @@ struct reports {
 /* What belongs to one of the loops that send. */
 struct kafka_sender {
     struct st_loop *loop;
-    struct kafka_output *ko;
-    bool closed;                      /* on its loop */
-    rd_kafka_topic_t *topics[TOPICS]; /* on its loop: those that messages named, the last ones */
+    bool closed;                        /* on its loop */
+    struct st_kafka_producer *producer; /* on its loop, as its topics */
+    rd_kafka_topic_t *topics[TOPICS];   /* those that messages named, the last ones */
     unsigned next_topic;
     struct reports collected; /* on the home loop, in this pass */
     struct reports work;      /* on its loop */
     struct st_mail mail;
     pthread_mutex_t lock;
     bool posted; /* under lock, as all below */
+    bool open;
+    struct st_kafka_producer *next; /* to change to, or NULL */
     struct reports ready;
     char trouble[TROUBLE_MAX];
 };
 
+enum state { WELL, DOWN, FAILED }; /* DOWN: no broker was there when one was last needed */
+
 struct kafka_output {
     struct st_output base;
-    rd_kafka_conf_t *conf; /* until the first loop opens */
-    rd_kafka_t *rk;
-    rd_kafka_queue_t *queue;
-    rd_kafka_topic_t *topic; /* the default, or NULL */
-    struct st_loop *home;
-    int fd; /* the queue has something */
-    struct event event;
+    struct st_kafka_producers producers;
     struct kafka_sender *senders; /* one a loop */
     bool closed;                  /* on the home loop: nobody wants reports any more */
     unsigned served;              /* reports in this pass */
-    char trouble[TROUBLE_MAX]; /* on the home loop: what librdkafka said last, "" if all is well */
+    pthread_mutex_t lock;
+    enum state state;          /* written on the home loop under lock, as trouble */
+    char trouble[TROUBLE_MAX]; /* what librdkafka said last, "" if all is well */
     struct st_kafka_stats stats;
-    struct st_kafka_oauth *oauth; /* on the home loop, or NULL */
+    st_metric renewals;
 };
 
 static struct kafka_output *output_of(struct st_output *o)
 {
     return ST_CONTAINER_OF(o, struct kafka_output, base);
+}
+
+static struct kafka_output *output_with(struct st_kafka_producers *all)
+{
+    return ST_CONTAINER_OF(all, struct kafka_output, producers);
+}
+
+/* ---- how it is ---- */
+
+/* trouble NULL: as before. Home loop. */
+static void set_state(struct kafka_output *ko, enum state state, const char *trouble)
+{
+    pthread_mutex_lock(&ko->lock);
+    ko->state = state;
+    if (trouble != NULL)
+        snprintf(ko->trouble, sizeof ko->trouble, "%s", trouble);
+    pthread_mutex_unlock(&ko->lock);
+}
+
+/* Brokers that are away are no trouble while nobody needs them. */
+static bool kafka_trouble(struct st_output *o, char *out, size_t n)
+{
+    struct kafka_output *ko = output_of(o);
+    bool waiting = st_kafka_producers_waiting(&ko->producers) > 0;
+    enum state state;
+
+    pthread_mutex_lock(&ko->lock);
+    state = ko->state;
+    if (state == FAILED)
+        snprintf(out, n, "the producer failed and is being replaced: %s", ko->trouble);
+    else if (state == DOWN && waiting)
+        snprintf(out, n, "messages wait for brokers: %s", ko->trouble);
+    pthread_mutex_unlock(&ko->lock);
+    return state == FAILED || (state == DOWN && waiting);
 }
 
 /* ---- delivery reports ---- */
@@ -269,17 +299,18 @@ static void reports_reserve(struct reports *r, size_t more)
 
 static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
 {
-    struct kafka_output *ko = opaque;
+    struct st_kafka_producer *p = opaque;
+    struct kafka_output *ko = output_with(p->all);
     struct st_send *send = m->_private;
     struct kafka_sender *sender;
 
     if (ko->closed)
         return;
     sender = send->kind;
-    if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR)
-        ko->trouble[0] = '\0';
-    if (sender->loop == ko->home) {
-        finish(send, ko->home, m->err, ko->trouble);
+    if (st_unlikely(ko->trouble[0] != '\0') && m->err == RD_KAFKA_RESP_ERR_NO_ERROR && !p->failed)
+        set_state(ko, WELL, "");
+    if (sender->loop == ko->producers.home) {
+        finish(send, sender->loop, m->err, ko->trouble);
     } else {
         reports_reserve(&sender->collected, 1);
         sender->collected.items[sender->collected.count++] = (struct report){send, m->err};
@@ -288,18 +319,36 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaqu
         rd_kafka_yield(rk);
 }
 
+static void drop_topics(struct kafka_sender *sender)
+{
+    for (unsigned i = 0; i < TOPICS; i++) {
+        if (sender->topics[i] != NULL)
+            rd_kafka_topic_destroy(sender->topics[i]);
+        sender->topics[i] = NULL;
+    }
+    sender->next_topic = 0;
+}
+
 static void deliver_reports(struct st_loop *loop, struct st_mail *mail)
 {
     struct kafka_sender *sender = ST_CONTAINER_OF(mail, struct kafka_sender, mail);
     struct reports work = sender->work;
+    struct st_kafka_producer *next;
     char trouble[TROUBLE_MAX];
 
     pthread_mutex_lock(&sender->lock);
+    next = sender->next;
+    sender->next = NULL;
     sender->work = sender->ready;
     sender->ready = (struct reports){.items = work.items, .room = work.room};
     sender->posted = false;
     memcpy(trouble, sender->trouble, sizeof trouble);
     pthread_mutex_unlock(&sender->lock);
+    if (next != NULL) {
+        drop_topics(sender);
+        st_kafka_producer_unref(sender->producer);
+        sender->producer = next;
+    }
     for (size_t i = 0; i < sender->work.count && !sender->closed; i++)
         finish(sender->work.items[i].send, loop, sender->work.items[i].code, trouble);
     sender->work.count = 0;
@@ -325,51 +374,70 @@ static void send_reports(struct kafka_output *ko, struct kafka_sender *sender)
         st_loop_post(sender->loop, &sender->mail, deliver_reports);
 }
 
-static void on_queue(evutil_socket_t fd, short what, void *arg)
+/* The next mail brings the new one; without this the sender would have the failed one for ever. */
+static void on_renewed(struct st_kafka_producer *p)
 {
-    struct kafka_output *ko = arg;
-    uint64_t count;
+    struct kafka_output *ko = output_with(p->all);
 
-    (void)what;
-    if (read(fd, &count, sizeof count) < 0)
-        ST_ASSERT(errno == EAGAIN);
+    for (unsigned i = 0; i < ko->base.processor->loop_count; i++) {
+        struct kafka_sender *sender = &ko->senders[i];
+        bool post;
+
+        pthread_mutex_lock(&sender->lock);
+        post = sender->open && !sender->posted;
+        if (sender->open) {
+            if (sender->next != NULL)
+                st_kafka_producer_unref(sender->next);
+            st_kafka_producer_ref(p);
+            sender->next = p;
+            sender->posted = true;
+        }
+        pthread_mutex_unlock(&sender->lock);
+        if (post)
+            st_loop_post(sender->loop, &sender->mail, deliver_reports);
+    }
+    set_state(ko, WELL, NULL);
+}
+
+static bool on_queue(struct st_kafka_producer *p)
+{
+    struct kafka_output *ko = output_with(p->all);
+
     ko->served = 0;
-    rd_kafka_poll(ko->rk, 0);
+    rd_kafka_poll(p->rk, 0);
     for (unsigned i = 0; i < ko->base.processor->loop_count; i++)
         send_reports(ko, &ko->senders[i]);
-    if (ko->served >= REPORTS_A_PASS) /* there may be more */
-        event_active(&ko->event, EV_READ, 0);
+    return ko->served >= REPORTS_A_PASS;
 }
 
 static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
 {
-    struct kafka_output *ko = opaque;
-    char fatal[TROUBLE_MAX];
+    struct st_kafka_producer *p = opaque;
+    struct kafka_output *ko = output_with(p->all);
+    char fatal[TROUBLE_MAX] = "";
 
-    /* Why the last one went says more than that none is left. */
-    if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || ko->trouble[0] == '\0')
-        snprintf(ko->trouble, sizeof ko->trouble, "%s", reason);
-    if (code != RD_KAFKA_RESP_ERR__FATAL)
-        return; /* librdkafka tells its log of it */
-    rd_kafka_fatal_error(rk, fatal, sizeof fatal);
-    snprintf(ko->trouble, sizeof ko->trouble, "%s", fatal);
-    ST_LOG(ST_LOG_ERROR, "kafka", "The producer can't go on", ST_KV_STR("output", ko->base.name),
-           ST_KV_STR("reason", fatal));
+    if (p->failed)
+        return; /* why it did says more than what follows */
+    if (code == RD_KAFKA_RESP_ERR__FATAL) {
+        rd_kafka_fatal_error(rk, fatal, sizeof fatal);
+        st_metric_add(p->all->home->metrics, ko->renewals, 1);
+        set_state(ko, FAILED, fatal);
+        st_kafka_producer_failed(p, fatal);
+    } else if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
+        /* Why the last one went says more than that none is left. */
+        set_state(ko, DOWN, ko->trouble[0] != '\0' ? NULL : reason);
+    } else {
+        set_state(ko, ko->state, reason); /* librdkafka tells its log of it */
+    }
 }
 
 static int on_stats(rd_kafka_t *rk ST_UNUSED, char *text, size_t len, void *opaque)
 {
-    struct kafka_output *ko = opaque;
+    struct st_kafka_producer *p = opaque;
 
-    st_kafka_stats_read(&ko->stats, text, len);
+    if (!p->failed)
+        st_kafka_stats_read(&output_with(p->all)->stats, text, len);
     return 0; /* librdkafka frees the text */
-}
-
-static void on_token_wanted(rd_kafka_t *rk, const char *config ST_UNUSED, void *opaque)
-{
-    struct kafka_output *ko = opaque;
-
-    st_kafka_oauth_refresh(ko->oauth, rk);
 }
 
 /* ---- sending ---- */
@@ -387,14 +455,14 @@ static rd_kafka_topic_t *named_topic(struct kafka_sender *sender, struct st_slic
     slot = &sender->topics[sender->next_topic++ % TOPICS];
     if (*slot != NULL)
         rd_kafka_topic_destroy(*slot);
-    *slot = rd_kafka_topic_new(sender->ko->rk, text, NULL);
+    *slot = rd_kafka_topic_new(sender->producer->rk, text, NULL);
     return *slot;
 }
 
 static int choose_topic(struct kafka_sender *sender, const struct st_message *m,
                         rd_kafka_topic_t **out, struct st_error *err)
 {
-    *out = sender->ko->topic;
+    *out = sender->producer->topic;
     if (m->topic.len == 0 && *out == NULL)
         return st_error_set(err, ST_ERR_INVALID,
                             "neither the message nor the output's configuration has a topic");
@@ -409,7 +477,7 @@ static int choose_topic(struct kafka_sender *sender, const struct st_message *m,
                                        rd_kafka_err2str(rd_kafka_last_error()));
 }
 
-static rd_kafka_resp_err_t produce(struct kafka_output *ko, rd_kafka_topic_t *topic,
+static rd_kafka_resp_err_t produce(rd_kafka_t *rk, rd_kafka_topic_t *topic,
                                    const struct st_message *m, struct st_send *send)
 {
     /* librdkafka tells nothing (NULL) from an empty text. */
@@ -429,7 +497,7 @@ static rd_kafka_resp_err_t produce(struct kafka_output *ko, rd_kafka_topic_t *to
         const struct st_header *h = &m->headers[i];
         rd_kafka_header_add(headers, h->name, h->name_len, h->value, h->value_len);
     }
-    code = rd_kafka_producev(ko->rk, RD_KAFKA_V_RKT(topic), RD_KAFKA_V_VALUE(value, len),
+    code = rd_kafka_producev(rk, RD_KAFKA_V_RKT(topic), RD_KAFKA_V_VALUE(value, len),
                              RD_KAFKA_V_KEY(m->key.ptr, m->key.len), RD_KAFKA_V_HEADERS(headers),
                              RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_OPAQUE(send),
                              RD_KAFKA_V_END);
@@ -441,8 +509,7 @@ static rd_kafka_resp_err_t produce(struct kafka_output *ko, rd_kafka_topic_t *to
 static int kafka_send(struct st_output *o, struct st_loop *loop, const struct st_message *m,
                       struct st_send *send, struct st_error *err)
 {
-    struct kafka_output *ko = output_of(o);
-    struct kafka_sender *sender = &ko->senders[loop->index];
+    struct kafka_sender *sender = &output_of(o)->senders[loop->index];
     const struct kafka_output_options *options = o->options;
     rd_kafka_resp_err_t why;
     rd_kafka_topic_t *topic;
@@ -452,7 +519,7 @@ static int kafka_send(struct st_output *o, struct st_loop *loop, const struct st
     if (code != ST_OK)
         return code;
     send->kind = sender;
-    why = produce(ko, topic, m, send);
+    why = produce(sender->producer->rk, topic, m, send);
     switch (why) {
     case RD_KAFKA_RESP_ERR_NO_ERROR:
         return ST_OK;
@@ -464,7 +531,7 @@ static int kafka_send(struct st_output *o, struct st_loop *loop, const struct st
         return st_error_set(err, ST_ERR_LIMIT, "the message is larger than maxMessageBytes (%llu)",
                             (unsigned long long)options->max_message_bytes);
     case RD_KAFKA_RESP_ERR__FATAL:
-        rd_kafka_fatal_error(ko->rk, fatal, sizeof fatal);
+        rd_kafka_fatal_error(sender->producer->rk, fatal, sizeof fatal);
         return st_error_set(err, ST_ERR_CLOSED, "%s", fatal);
     default:
         return st_error_set(err, (enum st_err)status_of(why), "%s", rd_kafka_err2str(why));
@@ -506,91 +573,67 @@ static int configure(rd_kafka_conf_t *conf, const struct kafka_output_options *o
     return st_kafka_conf_apply(conf, &o->client.librdkafka, reserved, err);
 }
 
-static void register_stats(struct kafka_output *ko, const struct kafka_output_options *options)
+static void register_metrics(struct kafka_output *ko, const struct kafka_output_options *options)
 {
     struct st_labels labels;
 
-    if (options->client.statistics_ns == 0)
-        return;
     st_labels_own(&labels, ko->base.processor, NULL);
     st_labels_add(&labels, "output", ko->base.name);
-    st_kafka_stats_register(&ko->stats, labels.items, true);
+    ko->renewals = st_metric_register(ST_METRIC_OUTPUT_RENEWALS, labels.items);
+    if (options->client.statistics_ns > 0)
+        st_kafka_stats_register(&ko->stats, labels.items, true);
 }
 
 static int init(struct st_output *o, struct st_error *err)
 {
     const struct kafka_output_options *options = o->options;
     struct kafka_output *ko = output_of(o);
+    rd_kafka_conf_t *conf;
     const char *member;
     int code = check(options, &member, err);
 
-    ko->fd = -1;
+    pthread_mutex_init(&ko->lock, NULL);
+    st_kafka_producers_init(&ko->producers);
     o->most_messages = (uint64_t)options->max_messages;
     o->most_bytes = options->max_bytes;
     if (code != ST_OK)
         return code;
-    ko->conf = st_kafka_client_conf(&options->client, NULL, err);
-    if (ko->conf == NULL)
+    conf = st_kafka_client_conf(&options->client, NULL, err);
+    if (conf == NULL)
         return ST_ERR_INVALID;
     ko->senders = st_calloc(o->processor->loop_count, sizeof ko->senders[0]);
-    for (unsigned i = 0; i < o->processor->loop_count; i++) {
-        ko->senders[i].ko = ko;
+    for (unsigned i = 0; i < o->processor->loop_count; i++)
         pthread_mutex_init(&ko->senders[i].lock, NULL);
-    }
-    rd_kafka_conf_set_opaque(ko->conf, ko);
-    rd_kafka_conf_set_dr_msg_cb(ko->conf, on_delivery);
-    rd_kafka_conf_set_error_cb(ko->conf, on_error);
-    rd_kafka_conf_set_stats_cb(ko->conf, on_stats);
-    rd_kafka_conf_set_oauthbearer_token_refresh_cb(ko->conf, on_token_wanted);
-    register_stats(ko, options);
-    return configure(ko->conf, options, err);
+    rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
+    rd_kafka_conf_set_error_cb(conf, on_error);
+    rd_kafka_conf_set_stats_cb(conf, on_stats);
+    ko->producers.conf = conf;
+    ko->producers.client = &options->client;
+    ko->producers.topic = options->topic;
+    ko->producers.name = o->name;
+    ko->producers.poll = on_queue;
+    ko->producers.renewed = on_renewed;
+    register_metrics(ko, options);
+    return configure(conf, options, err);
 }
 
 /* The first loop that opens is the home. */
-static int start(struct kafka_output *ko, struct st_loop *loop, struct st_error *err)
-{
-    const struct kafka_output_options *options = ko->base.options;
-    static const uint64_t one = 1;
-    char why[TEXT_MAX];
-
-    ko->rk = rd_kafka_new(RD_KAFKA_PRODUCER, ko->conf, why, sizeof why);
-    if (ko->rk == NULL)
-        return st_error_set(err, ST_ERR_INVALID, "librdkafka: %s", why);
-    ko->conf = NULL; /* now librdkafka's */
-    st_kafka_client_started(ko->rk);
-    if (options->topic[0] != '\0') {
-        ko->topic = rd_kafka_topic_new(ko->rk, options->topic, NULL);
-        if (ko->topic == NULL)
-            return st_error_set(err, ST_ERR_INVALID, "librdkafka: %s",
-                                rd_kafka_err2str(rd_kafka_last_error()));
-    }
-    ko->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (ko->fd < 0)
-        return st_error_sys(err, errno, "eventfd");
-    ko->home = loop;
-    event_assign(&ko->event, loop->base, ko->fd, EV_READ | EV_PERSIST, on_queue, ko);
-    ST_ASSERT(event_add(&ko->event, NULL) == 0);
-    ko->queue = rd_kafka_queue_get_main(ko->rk);
-    rd_kafka_queue_io_event_enable(ko->queue, ko->fd, &one, sizeof one);
-    event_active(&ko->event, EV_READ, 0); /* what came before */
-    return st_kafka_oauth_open(&ko->oauth, loop, &options->client, ko->base.name, err);
-}
-
 static int kafka_open(struct st_output *o, struct st_loop *loop, struct st_error *err)
 {
     struct kafka_output *ko = output_of(o);
+    struct kafka_sender *sender = &ko->senders[loop->index];
+    int code = ST_OK;
 
-    ko->senders[loop->index].loop = loop;
-    return ko->rk == NULL ? start(ko, loop, err) : ST_OK;
-}
-
-static void stop_reports(struct kafka_output *ko)
-{
-    if (ko->home == NULL || ko->closed)
-        return;
-    ko->closed = true;
-    rd_kafka_queue_io_event_enable(ko->queue, -1, NULL, 0);
-    event_del(&ko->event);
+    if (ko->producers.home == NULL)
+        code = st_kafka_producers_open(&ko->producers, loop, err);
+    if (code != ST_OK)
+        return code;
+    sender->loop = loop;
+    pthread_mutex_lock(&sender->lock);
+    sender->producer = st_kafka_producers_take(&ko->producers);
+    sender->open = true;
+    pthread_mutex_unlock(&sender->lock);
+    return ST_OK;
 }
 
 static void kafka_close(struct st_output *o, struct st_loop *loop)
@@ -598,18 +641,15 @@ static void kafka_close(struct st_output *o, struct st_loop *loop)
     struct kafka_output *ko = output_of(o);
 
     ko->senders[loop->index].closed = true;
-    if (loop != ko->home)
+    if (loop != ko->producers.home)
         return;
-    st_kafka_oauth_close(ko->oauth);
-    ko->oauth = NULL;
-    stop_reports(ko);
+    ko->closed = true;
+    st_kafka_producers_close(&ko->producers);
 }
 
 static void sender_free(struct kafka_sender *sender)
 {
-    for (unsigned i = 0; i < TOPICS; i++)
-        if (sender->topics[i] != NULL)
-            rd_kafka_topic_destroy(sender->topics[i]);
+    drop_topics(sender);
     pthread_mutex_destroy(&sender->lock);
     free(sender->collected.items);
     free(sender->ready.items);
@@ -620,23 +660,12 @@ static void destroy(struct st_output *o)
 {
     struct kafka_output *ko = output_of(o);
 
-    stop_reports(ko);
-    if (ko->conf != NULL)
-        rd_kafka_conf_destroy(ko->conf);
+    ko->closed = true;
     for (unsigned i = 0; ko->senders != NULL && i < o->processor->loop_count; i++)
         sender_free(&ko->senders[i]);
     free(ko->senders);
-    if (ko->topic != NULL)
-        rd_kafka_topic_destroy(ko->topic);
-    if (ko->queue != NULL)
-        rd_kafka_queue_destroy(ko->queue);
-    if (ko->rk != NULL) {
-        rd_kafka_purge(ko->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
-                                   RD_KAFKA_PURGE_F_NON_BLOCKING);
-        rd_kafka_destroy(ko->rk);
-    }
-    if (ko->fd >= 0)
-        close(ko->fd);
+    st_kafka_producers_free(&ko->producers);
+    pthread_mutex_destroy(&ko->lock);
 }
 
 const struct st_output_kind st_output_kafka_kind = {
@@ -648,6 +677,7 @@ const struct st_output_kind st_output_kafka_kind = {
     .init = init,
     .open = kafka_open,
     .send = kafka_send,
+    .trouble = kafka_trouble,
     .close = kafka_close,
     .destroy = destroy,
 };
