@@ -10,31 +10,9 @@ import pytest
 from confluent_kafka import TopicPartition
 from kafka_broker import free_ports
 from kafka_client import Client
+from kafka_command import Command
 from kafka_function import RECORDER, Function
-from stator_proc import BINARY, patience
-
-TIMEOUT = f"{patience(30):g}s"
-
-
-class Command:
-    """stator kafka over a function.yaml of its own, which is JSON."""
-
-    def __init__(self, folder: Path, kafka: Client, topics: list[str], **trigger: Any):
-        self.file, self.group = folder / "command.yaml", f"g-{topics[0]}"
-        attributes = {"topics": topics, "brokers": [kafka.bootstrap],
-                      "consumerGroup": self.group, "initialOffset": "earliest"}
-        self.write({"k": {"kind": "kafka", "attributes": attributes} | trigger})
-
-    def write(self, triggers: dict[str, Any], **spec: Any) -> None:
-        self.file.write_text(json.dumps({"spec": {
-            "runtime": "native", "handler": "x.so", "triggers": triggers} | spec}), "utf-8")
-
-    def run(self, *words: str, status: int = 0, timeout: str = TIMEOUT) -> "subprocess.CompletedProcess[str]":
-        done = subprocess.run([str(BINARY), "kafka", words[0], str(self.file), "--timeout", timeout,
-                               *words[1:]], capture_output=True, text=True, check=False,
-                              timeout=patience(120))
-        assert done.returncode == status, done.stdout + done.stderr
-        return done
+from stator_proc import BINARY
 
 
 def commit(kafka: Client, group: str, topic: str, offsets: dict[int, int]) -> None:
@@ -70,7 +48,8 @@ def test_peek(kafka: Client, tmp_path: Path) -> None:
     """Shows what comes next, and moves nothing."""
     topic = kafka.create_topic(1)
     kafka.produce(topic, [dict(key="k", value="first", headers={"h": "1"}), (None, "second"),
-                          ("gone", None), ("bin", b"\xff\x00" + b"x" * 300), ("line", 'a\n"b"')])
+                          ("gone", None), ("bin", b"\xff\x00" + b"x" * 300), ("line", 'a\n"b"'),
+                          ("cut", "123456789\u00fc")])
     c = Command(tmp_path, kafka, [topic])
     lines = c.run("peek", "-n", "3").stdout.splitlines()
     assert lines[0].startswith(f"{topic}[0]@0 ") and lines[0].endswith('key="k"')
@@ -79,13 +58,15 @@ def test_peek(kafka: Client, tmp_path: Path) -> None:
     assert lines[5].endswith('key="gone"') and lines[6] == "    null"
     commit(kafka, c.group, topic, {0: 3})
     found = [json.loads(line) for line in c.run("peek", "--json", "--bytes", "10").stdout.splitlines()]
-    assert [m["offset"] for m in found] == [3, 4]
+    assert [m["offset"] for m in found] == [3, 4, 5]
     assert (found[0]["size"], found[0]["value"]) == (302, "\\xff\x00xxxxxxxx")
     assert found[1]["value"] == 'a\n"b"' and found[1]["headers"] == []
+    cut = json.loads(c.run("peek", "--json", "-n1", "--bytes", "10", "--from", "5").stdout)
+    assert (cut["value"], cut["size"]) == ("123456789", 11)
     binary = c.run("peek", "-n1").stdout.splitlines()[1]
     assert binary.startswith('    "\\xff\\x00xx') and binary.endswith('"... (302 bytes)')
-    for words, offsets in ((["--from", "beginning"], [0, 1, 2, 3, 4]),
-                           (["--from=end", "-n", "2"], [3, 4]), (["--from", "4"], [4]),
+    for words, offsets in ((["--from", "beginning"], [0, 1, 2, 3, 4, 5]),
+                           (["--from=end", "-n", "2"], [4, 5]), (["--from", "4"], [4, 5]),
                            (["--partition", "7"], [])):
         out = c.run("peek", "--json", *words).stdout.splitlines()
         assert [json.loads(line)["offset"] for line in out] == offsets

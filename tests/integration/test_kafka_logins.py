@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from kafka_broker import PASSWORD, USER, Broker, Pki
 from kafka_client import Client
+from kafka_command import Command
 from kafka_function import RECORDER, Function, numbered
-from stator_proc import wait_until
+from stator_proc import patience, wait_until
 
 
 @pytest.fixture(name="broker", scope="module")
@@ -81,3 +82,22 @@ def test_refused_logins(broker: Broker, kafka: Client, function: Callable[..., F
     assert s.ready() == 200
     assert "not-the-password" not in s.stdout() + s.stderr()
     assert PASSWORD not in s.stdout() + s.stderr()
+
+
+@pytest.mark.parametrize("verb", ["lag", "peek"])
+def test_command_with_a_refused_login(broker: Broker, kafka: Client, tmp_path: Path, verb: str) -> None:
+    """What is wrong is said, and no secret with it; the right password is all that it needs."""
+    assert broker.pki is not None
+    topic = kafka.create_topic(1)
+    kafka.produce(topic, ["x"])
+    c = Command(tmp_path, kafka, [topic])
+    trigger = {"kind": "kafka", "attributes": {
+        "topics": [topic], "consumerGroup": c.group, "initialOffset": "earliest",
+        "brokers": [broker.address("SASL_SSL")]} | scram(broker.pki, tmp_path)}
+    c.write({"k": trigger})
+    c.run(verb)
+    (tmp_path / "password").write_text("not-the-password", "ascii")
+    said = c.run(verb, timeout=f"{patience(5):g}s", status=3).stderr
+    assert f"no connection to {broker.address('SASL_SSL')}: " in said
+    assert "authentication" in said.lower() and "not-the-password" not in said
+    assert said.count("\n") == 1

@@ -34,6 +34,7 @@ struct kafka_session {
     struct st_kafka_oauth *oauth; /* or NULL */
     char brokers[256];
     char trouble[256]; /* what librdkafka said last; "" */
+    bool refused;      /* it is about a login or a certificate */
 };
 
 struct kafka_session_options {
@@ -50,12 +51,12 @@ struct kafka_session_options {
 bool kafka_session_open(struct kafka_session *s, const struct kafka_session_options *o);
 void kafka_session_close(struct kafka_session *s);
 
-/* Tells that the servers do not answer, with what is known of the reason. Returns
- * KAFKA_EXIT_NO_BROKER. */
+/* Tells why the servers could not be asked: what they answered, a login or a certificate that was
+ * refused, or what is known of why they do not answer. Returns KAFKA_EXIT_NO_BROKER. */
 int kafka_session_away(struct kafka_session *s, const char *what, rd_kafka_resp_err_t code);
 
-/* All partitions of topics: names, or regular expressions that begin with "^". NULL: the servers do
- * not answer. A topic that is not there has none. The caller destroys the list. */
+/* All partitions of topics: names, or regular expressions that begin with "^". NULL with *code: the
+ * servers do not answer. A topic that is not there has none. The caller destroys the list. */
 rd_kafka_topic_partition_list_t *kafka_session_partitions(struct kafka_session *s,
                                                           const struct st_string_list *topics,
                                                           rd_kafka_resp_err_t *code);
@@ -69,6 +70,9 @@ static inline int kafka_millis(uint64_t ns)
 {
     return (int)(ns / ST_MSEC);
 }
+
+/* How many bytes of a text to show: at most `most` (0: all), and no part of a character. */
+size_t kafka_shown_bytes(const void *text, size_t len, size_t most);
 
 /* The text in quotes, on one line, at most `most` bytes of it (0: all), and how long it is where
  * that is more. NULL is `null`. */

@@ -33,11 +33,6 @@ static json_t *json_of(const void *text, size_t len)
     return value;
 }
 
-static size_t shown_of(const rd_kafka_message_t *m, const struct kafka_words *w)
-{
-    return w->bytes == 0 || m->len < (size_t)w->bytes ? m->len : (size_t)w->bytes;
-}
-
 static void print_json(const rd_kafka_message_t *m, const struct kafka_words *w)
 {
     rd_kafka_timestamp_type_t type;
@@ -59,7 +54,8 @@ static void print_json(const rd_kafka_message_t *m, const struct kafka_words *w)
                   "partition", (int)m->partition, "offset", (json_int_t)m->offset, "timestamp",
                   (json_int_t)rd_kafka_message_timestamp(m, &type), "key",
                   json_of(m->key, m->key_len), "headers", headers, "value",
-                  json_of(m->payload, shown_of(m, w)), "size", (json_int_t)m->len);
+                  json_of(m->payload, kafka_shown_bytes(m->payload, m->len, (size_t)w->bytes)),
+                  "size", (json_int_t)m->len);
     text = json_dumps(root, 0);
     ST_ASSERT(text != NULL);
     puts(text);
@@ -135,13 +131,14 @@ static rd_kafka_resp_err_t choose_offsets(struct kafka_session *s, const struct 
 static int show(struct kafka_session *s, const struct kafka_words *w, int partitions)
 {
     uint64_t deadline = st_clock_mono() + s->timeout_ns;
+    rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR__TIMED_OUT;
     int64_t shown = 0;
 
     while (partitions > 0 && shown < w->count) {
         rd_kafka_message_t *m = rd_kafka_consumer_poll(s->rk, 100);
 
         if (m == NULL && st_clock_mono() > deadline)
-            return kafka_session_away(s, "peek", RD_KAFKA_RESP_ERR__TIMED_OUT);
+            return kafka_session_away(s, "peek", code);
         if (m == NULL)
             continue;
         if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
@@ -150,6 +147,8 @@ static int show(struct kafka_session *s, const struct kafka_words *w, int partit
             (w->json ? print_json : print_text)(m, w);
         } else if (m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
             partitions--;
+        } else {
+            code = m->err;
         }
         rd_kafka_message_destroy(m);
     }

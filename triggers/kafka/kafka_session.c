@@ -13,10 +13,14 @@
 static void on_error(rd_kafka_t *rk ST_UNUSED, int code, const char *text, void *opaque)
 {
     struct kafka_session *s = opaque;
+    bool refused = code == RD_KAFKA_RESP_ERR__AUTHENTICATION || code == RD_KAFKA_RESP_ERR__SSL;
 
-    /* Why each of them is down was said before, and says more. */
-    if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || s->trouble[0] == '\0')
-        snprintf(s->trouble, sizeof s->trouble, "%s", text);
+    /* Why each of them is down was said before, and says more; so does a login that failed. */
+    if (s->trouble[0] != '\0' &&
+        (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || (s->refused && !refused)))
+        return;
+    s->refused = refused;
+    snprintf(s->trouble, sizeof s->trouble, "%s", text);
 }
 
 /* ---- tokens ---- */
@@ -159,10 +163,17 @@ void kafka_session_close(struct kafka_session *s)
 
 int kafka_session_away(struct kafka_session *s, const char *what, rd_kafka_resp_err_t code)
 {
-    rd_kafka_poll(s->rk, 0); /* the reason may still wait */
-    fprintf(stderr, "stator: kafka: %s: no answer of %s within %.3gs: %s\n", what, s->brokers,
-            (double)s->timeout_ns / (double)ST_SEC,
-            s->trouble[0] != '\0' ? s->trouble : rd_kafka_err2str(code));
+    rd_kafka_poll(s->rk, 0);               /* the reason may still wait */
+    if (code > RD_KAFKA_RESP_ERR_NO_ERROR) /* those of librdkafka itself are negative */
+        fprintf(stderr, "stator: kafka: %s: %s answered: %s\n", what, s->brokers,
+                rd_kafka_err2str(code));
+    else if (s->refused)
+        fprintf(stderr, "stator: kafka: %s: no connection to %s: %s\n", what, s->brokers,
+                s->trouble);
+    else
+        fprintf(stderr, "stator: kafka: %s: no answer of %s within %.3gs: %s\n", what, s->brokers,
+                (double)s->timeout_ns / (double)ST_SEC,
+                s->trouble[0] != '\0' ? s->trouble : rd_kafka_err2str(code));
     return KAFKA_EXIT_NO_BROKER;
 }
 
@@ -230,10 +241,20 @@ rd_kafka_resp_err_t kafka_session_ends(struct kafka_session *s,
                                             kafka_millis(s->timeout_ns));
 }
 
+size_t kafka_shown_bytes(const void *text, size_t len, size_t most)
+{
+    const unsigned char *bytes = text;
+    size_t shown = most == 0 || len < most ? len : most, least = shown < 3 ? 0 : shown - 3;
+
+    while (shown > least && shown < len && (bytes[shown] & 0xc0) == 0x80)
+        shown--;
+    return shown;
+}
+
 void kafka_print_text(const void *text, size_t len, size_t most)
 {
     const unsigned char *bytes = text;
-    size_t shown = most == 0 || len < most ? len : most;
+    size_t shown = kafka_shown_bytes(text, len, most);
     json_t *probe;
     bool utf8;
 
@@ -241,8 +262,6 @@ void kafka_print_text(const void *text, size_t len, size_t most)
         fputs("null", stdout);
         return;
     }
-    while (shown > 0 && shown < len && (bytes[shown] & 0xc0) == 0x80)
-        shown--; /* not within a character */
     probe = json_stringn(text, shown);
     utf8 = probe != NULL;
     json_decref(probe);
