@@ -120,6 +120,8 @@ def test_offsets(zone):
     (["next", "@daily", "-n", "0"], '-n needs a number from 1 to 1000000, found "0"'),
     (["next", "@daily", "--after", "now"], "--after needs a time such as 2026-03-29T00:59:59Z"),
     (["next", "@daily", "--frob"], "there is no option --frob"),
+    (["next", "@daily", "--zt", "UTC"], "there is no option --zt, did you mean --tz"),
+    (["next", "@daily", "--tz"], "--tz needs a value"),
 ])
 def test_wrong_usage(args, says):
     """Exit 2 and one line."""

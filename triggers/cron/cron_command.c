@@ -1,43 +1,23 @@
 #include "triggers/cron/cron_command.h"
 
 #include <argp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
+#include "processor/cli/usage.h"
 #include "triggers/cron/calendar.h"
 #include "triggers/cron/schedule.h"
 
-enum { EXIT_USAGE = 2, OPT_TZ = 0x100, OPT_AFTER, OPT_HELP, MAX_COUNT = 1000000 };
+static const char synopsis[] = "cron next EXPR [-n N] [--tz ZONE] [--after TIME]";
+
+enum { OPT_TZ = 0x100, OPT_AFTER, OPT_HELP, MAX_COUNT = 1000000 };
 
 struct words {
     const char *verb, *expression, *zone;
     int64_t after; /* seconds since the epoch */
     int count;
 };
-
-ST_NORETURN static void ST_PRINTF(1, 2) fail_usage(const char *fmt, ...)
-{
-    va_list args;
-
-    fputs("stator: cron: ", stderr);
-    va_start(args, fmt);
-    vfprintf(stderr, fmt, args);
-    va_end(args);
-    fputs("; type: stator cron next EXPR [-n N] [--tz ZONE] [--after TIME]\n", stderr);
-    exit(EXIT_USAGE);
-}
-
-static int parse_count(const char *text)
-{
-    char *end;
-    long n = strtol(text, &end, 10);
-
-    if (*text < '0' || *text > '9' || *end != '\0' || n < 1 || n > MAX_COUNT)
-        fail_usage("-n needs a number from 1 to %d, found \"%s\"", MAX_COUNT, text);
-    return (int)n;
-}
 
 /* RFC 3339 in UTC: 2026-03-29T00:59:59Z. */
 static int64_t parse_time(const char *text)
@@ -46,7 +26,9 @@ static int64_t parse_time(const char *text)
     const char *end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &tm);
 
     if (end == NULL || *end != '\0')
-        fail_usage("--after needs a time such as 2026-03-29T00:59:59Z, found \"%s\"", text);
+        st_usage_fail(synopsis,
+                      "cron: --after needs a time such as 2026-03-29T00:59:59Z, found \"%s\"",
+                      text);
     return timegm(&tm);
 }
 
@@ -77,13 +59,14 @@ static void take_word(struct words *w, const char *word)
 {
     if (w->verb == NULL) {
         if (strcmp(word, "next") != 0)
-            fail_usage("there is no \"%s\"", word);
+            st_usage_fail(synopsis, "cron: there is no \"%s\"", word);
         w->verb = word;
     } else if (w->expression == NULL) {
         w->expression = word;
     } else {
-        fail_usage("one expression is needed, found \"%s\" and \"%s\": put it in quotes",
-                   w->expression, word);
+        st_usage_fail(synopsis,
+                      "cron: one expression is needed, found \"%s\" and \"%s\": put it in quotes",
+                      w->expression, word);
     }
 }
 
@@ -93,7 +76,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 
     switch (key) {
     case 'n':
-        w->count = parse_count(arg);
+        w->count = (int)st_usage_number(synopsis, "cron: -n", arg, 1, MAX_COUNT);
         return 0;
     case OPT_TZ:
         w->zone = arg;
@@ -109,9 +92,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         take_word(w, arg);
         return 0;
     case ARGP_KEY_ERROR:
-        fail_usage("there is no option %s, or it misses its value",
-                   state->next > 0 && state->next <= state->argc ? state->argv[state->next - 1]
-                                                                 : "");
+        st_usage_bad_option("cron", synopsis, options, state);
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -157,9 +138,9 @@ static int run(int argc, char **argv)
     struct words w = {.zone = "", .after = time(NULL), .count = 5};
 
     if (argp_parse(&command_argp, argc, argv, ARGP_NO_ERRS | ARGP_NO_HELP, NULL, &w) != 0)
-        fail_usage("wrong usage");
+        st_usage_fail(synopsis, "cron: wrong usage");
     if (w.verb == NULL || w.expression == NULL)
-        fail_usage("an expression is missing");
+        st_usage_fail(synopsis, "cron: an expression is missing");
     return show(&w);
 }
 
