@@ -77,16 +77,17 @@ def shared_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callabl
 @pytest.fixture(name="broker", scope="session")
 def broker_fixture(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Broker]":
     """One Kafka for all tests of this pytest run that leave it as it was: those that stop it, kill
-    it or pause it make a kafka_broker.Broker of their own."""
+    it or pause it make a kafka_broker.Broker of their own, in a fixture of that name for all of
+    their file."""
     from kafka_broker import Broker
 
     with Broker(tmp_path_factory.mktemp("kafka")) as broker:
         yield broker
 
 
-@pytest.fixture(name="kafka", scope="session")
+@pytest.fixture(name="kafka", scope="module")
 def kafka_fixture(broker: "Broker") -> "Client":
-    """A client of that Kafka, for topics, messages and offsets."""
+    """A client of the file's Kafka, for topics, messages and offsets."""
     from kafka_client import Client
 
     return Client(broker.address())

@@ -22,12 +22,6 @@ def broker_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]
         print(broker.log()[-5000:])     # shown where the last test has failed
 
 
-@pytest.fixture(name="kafka", scope="module")
-def kafka_fixture(broker: Broker) -> Client:
-    """A client of it."""
-    return Client(broker.address())
-
-
 def test_workers_die(kafka: Client, function: Callable[..., Function]) -> None:
     """kill -9 of workers: all is handled, in order, and only what was running is repeated."""
     count, kills = size(3000), 6

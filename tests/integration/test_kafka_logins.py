@@ -19,12 +19,6 @@ def broker_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]
         yield broker
 
 
-@pytest.fixture(name="kafka", scope="module")
-def kafka_fixture(broker: Broker) -> Client:
-    """A client of it."""
-    return Client(broker.address())
-
-
 def scram(pki: Pki, folder: Path) -> dict[str, Any]:
     """TLS and a password that lies in a file."""
     (folder / "password").write_text(PASSWORD, "ascii")

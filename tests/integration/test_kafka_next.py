@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import pytest
 from kafka_broker import NEXT_VERSION, Broker
-from kafka_client import Client
 from stator_proc import SANITIZER
 from test_kafka import test_aborted_transactions, test_dead_letters, test_fields  # noqa: F401
 from test_kafka_faults import test_clean_hand_over, test_processor_dies  # noqa: F401
@@ -18,9 +17,3 @@ def broker_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]
     """One of the next version."""
     with Broker(tmp_path_factory.mktemp("kafka"), version=NEXT_VERSION) as broker:
         yield broker
-
-
-@pytest.fixture(name="kafka", scope="module")
-def kafka_fixture(broker: Broker) -> Client:
-    """A client of it."""
-    return Client(broker.address())

@@ -24,12 +24,6 @@ def broker_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]
         yield broker
 
 
-@pytest.fixture(name="kafka", scope="module")
-def kafka_fixture(broker: Broker) -> Client:
-    """A client of it."""
-    return Client(broker.address())
-
-
 def test_one_three_one(kafka: Client, function: Callable[..., Function]) -> None:
     """Processors are added and taken away while messages come: none is lost, none repeated."""
     keys, rounds = 40, size(150)
