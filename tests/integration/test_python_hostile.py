@@ -4,6 +4,7 @@ what does not make sense is ignored, and the processor goes on. The handler is t
 import struct
 
 import pytest
+from protobuf import number, text, varint
 from stator_proc import Stator, python_options
 
 HANDLER = """
@@ -24,22 +25,6 @@ RESTARTS = "stator_worker_restarts_total"
 
 
 # FromWorker, see runtimes/proto/worker.proto
-
-def varint(value):
-    out = b""
-    while value > 127:
-        out += bytes([value & 127 | 128])
-        value >>= 7
-    return out + bytes([value])
-
-
-def number(ident, value):
-    return varint(ident << 3) + varint(value)
-
-
-def text(ident, value):
-    return varint(ident << 3 | 2) + varint(len(value)) + value
-
 
 def message(kind, content):
     content = text(kind, content)

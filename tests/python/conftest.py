@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-sys.path.insert(0, os.path.dirname(__file__))
+HERE = os.path.dirname(__file__)
+sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "support")]
 from native_rig import worker_fixture  # noqa: E402, F401
 from wire_peer import HAS_NATIVE, LIBRARY, Peer  # noqa: E402
 

@@ -6,7 +6,7 @@ import time
 import pytest
 import stator
 from stator import testing
-from wire_peer import text
+from protobuf import text
 
 
 def count_orders(context, event):

@@ -6,7 +6,8 @@ from urllib.parse import parse_qsl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from wire_peer import Peer, fields
+from protobuf import fields
+from wire_peer import Peer
 
 from stator import _json, testing
 from stator._worker import control, events, results, wire
