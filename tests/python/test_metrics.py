@@ -5,8 +5,8 @@ import time
 
 import pytest
 import stator
-from stator import testing
 from protobuf import text
+from stator import testing
 
 
 def count_orders(context, event):

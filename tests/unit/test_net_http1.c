@@ -1,29 +1,9 @@
 /* HTTP/1 messages: what is read, refused and written, however the input is split. */
-#include "tests/unit/test_core.h"
+#include "tests/unit/test_net_http1.h"
 
 #include <sys/socket.h>
 
-#include "tests/support/http1_rig.h"
-
-#define OK_REPLY "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-#define OK_CLOSE "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 #define OK_KEEP "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nok"
-
-static struct h1_rig rig;
-
-static int set_up(void **state)
-{
-    (void)state;
-    h1_open(&rig);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    h1_close(&rig);
-    return 0;
-}
 
 /* ---- Every split of an input ---- */
 

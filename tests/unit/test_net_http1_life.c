@@ -1,37 +1,7 @@
 /* The life of HTTP/1 sessions: backlogs, drain. */
-#include "tests/unit/test_core.h"
+#include "tests/unit/test_net_http1.h"
 
 #include <sys/socket.h>
-
-#include "tests/support/http1_rig.h"
-
-#define GET(path) "GET " path " HTTP/1.1\r\nHost: a\r\n\r\n"
-#define OK_REPLY "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-#define OK_CLOSE "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
-
-static struct h1_rig rig;
-
-static int set_up(void **state)
-{
-    (void)state;
-    h1_open(&rig);
-    rig.on_request = h1_keep;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    h1_close(&rig);
-    return 0;
-}
-
-static void assert_replies(const char *want)
-{
-    h1_run(&rig);
-    h1_receive(&rig);
-    assert_string_equal(h1_replies(&rig, NULL), want);
-}
 
 static unsigned count_replies(void)
 {
@@ -558,7 +528,7 @@ static void test_drain_many(void **state)
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up_keeping, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_backlog),
         TEST(test_backlog_of_single_reads),

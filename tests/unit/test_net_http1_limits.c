@@ -1,13 +1,8 @@
 /* HTTP/1 limits: heads, bodies, trailers, body memory, deadlines. */
-#include "tests/unit/test_core.h"
+#include "tests/unit/test_net_http1.h"
 
-#include "tests/support/http1_rig.h"
-
-#define OK_REPLY "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 #define CHUNKED "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-#define CONTINUE "HTTP/1.1 100 Continue\r\n\r\n"
 
-static struct h1_rig rig;
 static char input[300000];
 
 static struct st_region *hold; /* uses up the memory of bodies; NULL: nothing */
@@ -19,19 +14,10 @@ static void free_memory(void)
     hold = NULL;
 }
 
-static int set_up(void **state)
+static int free_and_tear_down(void **state)
 {
-    (void)state;
-    h1_open(&rig);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
     free_memory();
-    h1_close(&rig);
-    return 0;
+    return tear_down(state);
 }
 
 /* A new connection gets the input in pieces that end at `cut` and at the end. */
@@ -589,7 +575,7 @@ static void test_slow_reader(void **state)
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, free_and_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_target),
         TEST(test_head),

@@ -1,28 +1,10 @@
 /* Recognised heads: a connection that keeps one understands every next request as a new connection
  * does, which parses it. */
-#include "tests/unit/test_core.h"
+#include "tests/unit/test_net_http1.h"
 
 #include <stdlib.h>
 
-#include "tests/support/http1_rig.h"
-
 #define REST " HTTP/1.1\r\nHost: a\r\nX: y\r\nContent-Length: 3\r\n\r\nabc"
-
-static struct h1_rig rig;
-
-static int set_up(void **state)
-{
-    (void)state;
-    h1_open(&rig);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    h1_close(&rig);
-    return 0;
-}
 
 /* What became of an input: requests, replies, end. */
 static void describe(char *to, size_t room, size_t requests_from, size_t replies_from)

@@ -1,36 +1,13 @@
 /* HTTP/1 replies: encoding, order, one write for many, 100 Continue, streams. */
-#include "tests/unit/test_core.h"
+#include "tests/unit/test_net_http1.h"
 
 #include "processor/core/rand.h"
-#include "tests/support/http1_rig.h"
 
-#define GET(path) "GET " path " HTTP/1.1\r\nHost: a\r\n\r\n"
-#define OK_REPLY "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-#define CONTINUE "HTTP/1.1 100 Continue\r\n\r\n"
-
-static struct h1_rig rig;
-
-static int set_up(void **state)
+static int connect_client(void **state)
 {
-    (void)state;
-    h1_open(&rig);
-    rig.on_request = h1_keep;
+    set_up_keeping(state);
     h1_connect(&rig);
     return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    h1_close(&rig);
-    return 0;
-}
-
-static void assert_replies(const char *want)
-{
-    h1_run(&rig);
-    h1_receive(&rig);
-    assert_string_equal(h1_replies(&rig, NULL), want);
 }
 
 /* Forgets what the client got. */
@@ -583,7 +560,7 @@ static void test_stream_flow(void **state)
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, connect_client, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_head_to_the_byte),
         TEST(test_statuses),

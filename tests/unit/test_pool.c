@@ -1,49 +1,9 @@
 /* Pools and their workers, one step at a time: the test is the handler (tests/support/fake.h). */
-#include "tests/unit/test_core.h"
+#include "tests/unit/test_pool.h"
 
 #include "processor/core/clock.h"
 #include "processor/core/metrics.h"
 #include "processor/dispatch.h"
-#include "tests/support/fake.h"
-
-static struct fake f;
-
-static void open_one(unsigned loops, unsigned workers, struct fake_pool_options pool)
-{
-    pool.workers = workers;
-    fake_open(&f, &(struct fake_options){.loops = loops, .pool = {pool}});
-}
-
-static void finish(void)
-{
-    fake_check_pool(f.pools[0]);
-    fake_stop(&f);
-    fake_close(&f);
-}
-
-static struct st_pool *pool(void)
-{
-    return f.pools[0];
-}
-
-static struct fake_call *last(void)
-{
-    assert_true(f.call_count > 0);
-    return &f.calls[f.call_count - 1];
-}
-
-static void check_outcome(struct fake_answer *a, enum st_outcome outcome)
-{
-    assert_int_equal(a->completed, 1);
-    assert_int_equal(a->outcome, outcome);
-    assert_int_equal(a->released, 1);
-    fake_free(a);
-}
-
-static int64_t value(st_metric m)
-{
-    return st_metric_value(m);
-}
 
 /* ---- Picking ---- */
 

@@ -1,17 +1,9 @@
 /* Pools that hand out batches: full ones at once, others when their first event has waited. */
-#include "tests/unit/test_core.h"
-
-#include "tests/support/fake.h"
+#include "tests/unit/test_pool.h"
 
 enum { SIZE = 3 };
 
-static struct fake f;
 static struct fake_answer *answers[8];
-
-static struct st_pool *pool(void)
-{
-    return f.pools[0];
-}
 
 static void open_pool(unsigned workers, uint64_t wait_ns)
 {
@@ -33,19 +25,8 @@ static void submit(unsigned from, unsigned n)
 
 static void check(unsigned n, enum st_outcome outcome)
 {
-    for (unsigned i = 0; i < n; i++) {
-        assert_int_equal(answers[i]->completed, 1);
-        assert_int_equal(answers[i]->outcome, outcome);
-        assert_int_equal(answers[i]->released, 1);
-        fake_free(answers[i]);
-    }
-}
-
-static void close_pool(void)
-{
-    fake_check_pool(pool());
-    fake_stop(&f);
-    fake_close(&f);
+    for (unsigned i = 0; i < n; i++)
+        check_outcome(answers[i], outcome);
 }
 
 static void test_full(void **state)
@@ -64,7 +45,7 @@ static void test_full(void **state)
         fake_serve(&f.calls[i]);
     }
     check(SIZE, ST_OUTCOME_OK);
-    close_pool();
+    finish();
 }
 
 static void test_time(void **state)
@@ -80,7 +61,7 @@ static void test_time(void **state)
     fake_serve(&f.calls[0]);
     fake_serve(&f.calls[1]);
     check(2, ST_OUTCOME_OK);
-    close_pool();
+    finish();
 }
 
 /* A worker gets its next batch when the last one is whole; another one gets it at once. */
@@ -101,7 +82,7 @@ static void test_one_at_a_time(void **state)
     for (unsigned i = SIZE; i < 2 * SIZE; i++)
         fake_serve(&f.calls[i]);
     check(2 * SIZE, ST_OUTCOME_OK);
-    close_pool();
+    finish();
     open_pool(2, 10 * ST_MSEC);
     submit(0, 2 * SIZE);
     fake_pass(&f.loops[0]);
@@ -109,7 +90,7 @@ static void test_one_at_a_time(void **state)
     for (unsigned i = 0; i < 2 * SIZE; i++)
         fake_serve(&f.calls[i]);
     check(2 * SIZE, ST_OUTCOME_OK);
-    close_pool();
+    finish();
 }
 
 /* Waiting for a batch is bounded as other waiting is. */
@@ -132,7 +113,7 @@ static void test_bounds(void **state)
     check(SIZE, ST_OUTCOME_OK);
     for (unsigned i = SIZE; i < SIZE + 4; i++)
         fake_free(answers[i]);
-    close_pool();
+    finish();
 }
 
 int main(void)

@@ -1,17 +1,9 @@
 /* Workers that can be ended from outside: the pool restarts them in their place. */
-#include "tests/unit/test_core.h"
+#include "tests/unit/test_pool.h"
 
 #include <pthread.h>
 
 #include "processor/core/metrics.h"
-#include "tests/support/fake.h"
-
-static struct fake f;
-
-static struct st_pool *pool(void)
-{
-    return f.pools[0];
-}
 
 /* A pool of one worker, of a processor that serves. */
 static struct st_worker *open_pool(unsigned loops, uint64_t event_timeout_ns)
@@ -34,21 +26,6 @@ static struct st_worker *open_manual(void)
                                      .pool = {{.runtime = &fake_process_kind, .max_queue = 8}}});
     atomic_store(&f.p.phase, ST_PHASE_READY);
     return pool()->workers[0];
-}
-
-static void finish(void)
-{
-    fake_check_pool(pool());
-    fake_stop(&f);
-    fake_close(&f);
-}
-
-static void check_outcome(struct fake_answer *a, enum st_outcome outcome)
-{
-    assert_int_equal(a->completed, 1);
-    assert_int_equal(a->outcome, outcome);
-    assert_int_equal(a->released, 1);
-    fake_free(a);
 }
 
 /* As a runtime does whose process has died: `begun` fails, `other` goes back. */
