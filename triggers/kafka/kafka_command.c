@@ -110,7 +110,8 @@ static const struct argp command_argp = {
     "messages lie between. peek shows the next messages and commits nothing. replay-dlq publishes "
     "the dead letters to the partitions they came from; one is passed when that is confirmed, in a "
     "group of its own, GROUP-replay, so that a second run goes on where the first one ended.\n\n"
-    "DIR, FILE and --config are those of \"stator run\". Exit status 3: the brokers do not answer, or refuse.",
+    "DIR, FILE and --config are those of \"stator run\". Exit status 3: the brokers do not answer, "
+    "or refuse.",
     NULL,
     NULL,
     NULL};
