@@ -136,7 +136,7 @@ struct st_pool *st_pool_new(struct st_processor *p, const struct st_pool_options
     pool->worker_count = opt->workers;
     pool->workers = calloc(opt->workers, sizeof(struct st_worker *));
     ST_ASSERT(pool->workers != NULL);
-    if (is_inline) {
+    if (is_inline && pool->batch_size == 0) {
         pool->inline_workers = calloc(p->loop_count, sizeof(struct st_worker *));
         ST_ASSERT(pool->inline_workers != NULL);
     }
@@ -203,7 +203,8 @@ static struct st_worker *pool_pick(struct st_pool *pool, struct st_loop *home)
 /* Has a credit, and is neither stuck nor draining. */
 static bool pool_takes(const struct st_worker *w)
 {
-    return (w->state == ST_WORKER_IDLE || w->state == ST_WORKER_BUSY) && !w->is_inline;
+    return (w->state == ST_WORKER_IDLE || w->state == ST_WORKER_BUSY) &&
+           w->pool->inline_workers == NULL;
 }
 
 /* The same for this event: one that is bound has no choice, and passes others that wait. */
@@ -521,9 +522,9 @@ void st_pool_batch(struct st_pool *pool)
     struct st_worker *w;
 
     pthread_mutex_lock(&pool->lock);
-    TAILQ_FOREACH (w, &pool->lists[ST_WORKER_IDLE], link)
-        if (!w->feed_posted)
-            break;
+    w = TAILQ_EMPTY(&pool->queue) ? NULL : TAILQ_FIRST(&pool->lists[ST_WORKER_IDLE]);
+    while (w != NULL && w->feed_posted)
+        w = TAILQ_NEXT(w, link);
     if (w != NULL) {
         w->feed_posted = true;
         st_loop_post(w->loop, &w->feed_mail, deliver_feed);

@@ -3,7 +3,8 @@
  *
  * One mutex, held for a few pointer moves. A worker's channel belongs to its loop: an event for a
  * worker of another loop travels there by mailbox. Inline workers live outside the lists: each loop
- * reaches its own by inline_workers[loop->index] and never contends for it. */
+ * reaches its own by inline_workers[loop->index] and never contends for it. Where the pool makes
+ * batches they take them as others do, on their loops. */
 #ifndef PROCESSOR_POOL_H
 #define PROCESSOR_POOL_H
 
@@ -36,8 +37,8 @@ struct st_pool {
     uint64_t batch_wait_ns;    /* how long the first event of a batch waits for others */
     uint32_t last_group;       /* st_event.group; under the lock */
 
-    /* By loop index, NULL where a loop has none; NULL: workers are not inline. Entries are set and
-     * read on their own loop. */
+    /* By loop index, NULL where a loop has none; NULL: workers are not inline, or take batches.
+     * Entries are set and read on their own loop. */
     struct st_worker **inline_workers;
     struct state_gauge *state_gauges;
 

@@ -48,7 +48,9 @@ struct st_runtime_kind {
      * ev->claim must hold for the worker to start it (st_event_claim_start). */
     void (*invoke)(struct st_worker *w, struct st_event *ev, uint32_t assignment);
 
-    /* The same for n events of one batch, together, in the order of their arrival. NULL: the
+    /* The same for n events of one batch, together, in the order of their arrival; w has nothing
+     * else. Where the pool makes batches invoke is not called, and a worker that is inline takes
+     * them against credits too: as many as a full batch has (st_worker_batch_done). NULL: the
      * runtime knows no batches. */
     void (*invoke_batch)(struct st_worker *w, struct st_event *const *events,
                          const uint32_t *assignments, unsigned n);

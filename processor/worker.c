@@ -131,7 +131,7 @@ void st_worker_ready(struct st_worker *w, uint32_t credits)
     pthread_mutex_unlock(&pool->lock);
     if (is_new)
         st_metric_add(w->loop->metrics, pool->metrics.restarts[ST_LOST_CODE], 1);
-    if (w->is_inline)
+    if (pool->inline_workers != NULL)
         pool->inline_workers[w->loop->index] = w;
     if (on_trial) {
         st_timer_init(&w->retry, worker_proved);
@@ -270,6 +270,32 @@ void st_worker_event_done(struct st_worker *w, uint64_t duration_ns)
         w->runtime->kind->stop(w);
 }
 
+void st_worker_batch_done(struct st_worker *w, uint32_t n, uint64_t duration_ns)
+{
+    struct st_pool *pool = w->pool;
+    bool stop;
+
+    pthread_mutex_lock(&pool->lock);
+    ST_ASSERT(w->running == n);
+    w->running = 0;
+    w->credits += n;
+    worker_settle(w);
+    stop = st_worker_take_stop(w);
+    pthread_mutex_unlock(&pool->lock);
+    st_metric_add(w->loop->metrics, w->metrics.duration_sum, (int64_t)(duration_ns / 1000));
+    st_metric_add(w->loop->metrics, w->metrics.duration_count, n);
+    if (st_unlikely(pool->event_timeout_ns != 0 && duration_ns > pool->event_timeout_ns))
+        ST_LOG_LIMITED(ST_LOG_WARN, "processor.worker",
+                       "A NONBLOCKING handler held its loop longer than eventTimeout with a batch; "
+                       "no 408 can be given: make it faster, or leave the flag out",
+                       ST_KV_STR("pool", pool->name),
+                       ST_KV_UINT("milliseconds", duration_ns / ST_MSEC));
+    if (st_unlikely(stop))
+        w->runtime->kind->stop(w);
+    else
+        st_pool_batch(pool);
+}
+
 uint32_t st_worker_retreat(struct st_worker *w, uint32_t events)
 {
     struct st_pool *pool = w->pool;
@@ -314,7 +340,7 @@ void st_worker_stopped(struct st_worker *w)
     st_worker_set_state(w, ST_WORKER_DEAD);
     if (w->is_past)
         st_pool_forget(w);
-    if (w->is_inline)
+    if (pool->inline_workers != NULL)
         pool->inline_workers[w->loop->index] = NULL;
     pthread_mutex_unlock(&pool->lock);
     if (came_back)

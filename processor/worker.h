@@ -50,7 +50,8 @@ struct st_worker {
     struct st_runtime *runtime;
     struct st_slot *slot;
     struct st_loop *loop; /* owns its channel: spawn, invoke, stop run there */
-    bool is_inline; /* runs on loop's thread; reached by pool->inline_workers, not by credits */
+    bool is_inline;       /* runs on loop's thread; reached by pool->inline_workers, not by credits,
+                           * unless       its pool makes batches */
     bool was_ready;
     bool abandoned; /* w->loop: the runtime was told to give up on it */
 
@@ -114,6 +115,10 @@ const char *st_worker_loss_name(enum st_worker_loss loss);
 /* One of its events is over (answered or not); on w->loop. duration_ns of the handler, for the
  * statistics. Grants nothing. */
 void st_worker_event_done(struct st_worker *w, uint64_t duration_ns);
+
+/* All n events of its batch are over, and it takes the next one at once, but not in this call: for
+ * workers that run on the loop. duration_ns is that of the whole batch. On w->loop. */
+void st_worker_batch_done(struct st_worker *w, uint32_t n, uint64_t duration_ns);
 
 /* Its runtime has taken `events` back that it had not begun (st_event_recall), because it is slow
  * just now or gone: they don't run here any more, and the credits that it has left are withdrawn.

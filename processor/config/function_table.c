@@ -167,7 +167,8 @@ static const struct st_option batch_table[] = {
      .offset = BATCH(mode),
      .value = "disable",
      .values = batch_modes,
-     .help = "enable: the handler gets a list of events and returns a list of responses.",
+     .help = "enable: the handler gets several events at once (Python: a list of them, native: "
+             "handle_batch()).",
      .example = "enable"},
     {.name = "batchSize",
      .type = ST_OPT_INT,

@@ -101,6 +101,10 @@ static void report(const siginfo_t *info, size_t which)
         add(&l, ", event ");
         add(&l, id);
     }
+    if (st_native_batch_count != 0) {
+        add(&l, ", the first of a batch of ");
+        add_number(&l, st_native_batch_count, 10);
+    }
     put(&l);
     backtrace_symbols_fd(frames, backtrace(frames, MAX_FRAMES), STDERR_FILENO);
 }

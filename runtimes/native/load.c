@@ -161,6 +161,8 @@ static int read_struct(struct st_native_handler *out, const char *path,
     out->flags = h->flags;
     out->init = h->init;
     out->handle = h->handle;
+    if (STATOR_HAS(h, struct stator_handler_v1, handle_batch))
+        out->handle_batch = h->handle_batch;
     if (STATOR_HAS(h, struct stator_handler_v1, fini))
         out->fini = h->fini;
     return 0;

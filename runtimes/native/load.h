@@ -17,6 +17,8 @@ struct st_native_handler {
     uint32_t flags;
     int (*init)(const struct stator_host_v1 *, const struct stator_worker_v1 *, void **);
     int (*handle)(const struct stator_host_v1 *, void *, stator_event *);
+    void (*handle_batch)(const struct stator_host_v1 *, void *, stator_event *const *, int *,
+                         size_t);
     void (*fini)(const struct stator_host_v1 *, void *);
 };
 

@@ -5,8 +5,10 @@
 
 #include "processor/config/config.h"
 #include "processor/core/alloc.h"
+#include "processor/core/clock.h"
 #include "processor/core/log.h"
 #include "processor/core/loop.h"
+#include "processor/pool.h"
 #include "processor/processor.h"
 #include "processor/worker.h"
 #include "runtimes/native/native_int.h"
@@ -51,7 +53,7 @@ static void inline_spawn(struct st_worker *w)
         return;
     }
     w->impl = nw;
-    st_worker_ready(w, 1);
+    st_worker_ready(w, w->pool->batch_size != 0 ? w->pool->batch_size : 1);
 }
 
 static void native_spawn(struct st_worker *w)
@@ -62,6 +64,16 @@ static void native_spawn(struct st_worker *w)
         st_native_thread_spawn(w);
 }
 
+static void inline_answer(struct st_worker *w, struct st_event *ev, bool final)
+{
+    if (!final)
+        st_event_unref(ev); /* the token has a reference of its own */
+    else if (st_likely(ev->home == w->loop))
+        st_event_complete(ev);
+    else
+        st_event_complete_from(ev);
+}
+
 static void native_invoke(struct st_worker *w, struct st_event *ev, uint32_t assignment)
 {
     struct st_native_worker *nw = w->impl;
@@ -70,12 +82,56 @@ static void native_invoke(struct st_worker *w, struct st_event *ev, uint32_t ass
         st_native_thread_invoke(nw, ev, assignment);
         return;
     }
-    if (!st_native_run(nw, ev))
-        st_event_unref(ev); /* the token has a reference of its own */
-    else if (st_likely(ev->home == w->loop))
-        st_event_complete(ev);
+    inline_answer(w, ev, st_native_run(nw, ev));
+}
+
+static void inline_run_together(struct st_worker *w, struct st_event *const *events,
+                                const uint32_t *assignments, unsigned n)
+{
+    struct st_native_batch *b = st_native_batch_new(n);
+    uint64_t now = st_clock_mono();
+
+    for (unsigned i = 0; i < n; i++)
+        if (!st_native_batch_add(b, events[i], assignments[i], now))
+            st_event_unref(events[i]);
+    st_native_batch_run(w->impl, b);
+    for (size_t i = 0; i < b->count; i++) {
+        struct st_event *ev = st_native_from(b->events[i]);
+
+        inline_answer(w, ev, st_native_settle(ev, b->results[i]));
+    }
+    free(b);
+}
+
+static void inline_run_each(struct st_worker *w, struct st_event *const *events,
+                            const uint32_t *assignments, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        if (!st_event_claim_start(events[i], assignments[i])) {
+            st_event_unref(events[i]);
+            continue;
+        }
+        atomic_store_explicit(&events[i]->started_ns, st_clock_mono(), memory_order_relaxed);
+        inline_answer(w, events[i], st_native_run(w->impl, events[i]));
+    }
+}
+
+static void native_invoke_batch(struct st_worker *w, struct st_event *const *events,
+                                const uint32_t *assignments, unsigned n)
+{
+    struct st_native_worker *nw = w->impl;
+    uint64_t start;
+
+    if (!w->is_inline) {
+        st_native_thread_invoke_batch(nw, events, assignments, n);
+        return;
+    }
+    start = st_clock_mono();
+    if (nw->batches)
+        inline_run_together(w, events, assignments, n);
     else
-        st_event_complete_from(ev);
+        inline_run_each(w, events, assignments, n);
+    st_worker_batch_done(w, n, st_clock_mono() - start);
 }
 
 static void native_abandon(struct st_worker *w)
@@ -132,6 +188,7 @@ const struct st_runtime_kind st_runtime_native_kind = {
     .is_inline = native_is_inline,
     .spawn = native_spawn,
     .invoke = native_invoke,
+    .invoke_batch = native_invoke_batch,
     .abandon = native_abandon,
     .stop = native_stop,
     .unload = native_unload,

@@ -35,6 +35,7 @@ struct st_native_worker {
     unsigned waiters;    /* inline: callbacks of on_writable() on their way */
     struct stator_worker_v1 info;
     stack_t stack, old_stack; /* for the crash report */
+    bool batches;             /* the pool makes batches, and the handler takes them */
 };
 
 /* What this thread is doing, for host functions and the crash report. */
@@ -44,6 +45,10 @@ struct st_native_context {
 };
 
 extern _Thread_local struct st_native_context st_native_context;
+
+/* Events of the call of handle_batch() that this thread is in, whose first one is in the context;
+ * 0: it is in none. */
+extern _Thread_local size_t st_native_batch_count;
 
 /* host.c */
 extern const struct stator_host_v1 st_native_host;
@@ -118,6 +123,23 @@ static inline bool st_native_run(struct st_native_worker *nw, struct st_event *e
     return st_native_settle(ev, rc);
 }
 
+/* batch.c: a call of handle_batch(). */
+struct st_native_batch {
+    size_t count;
+    int *results;
+    stator_event *events[];
+};
+
+/* With room for n events; aborts when memory is out. The caller frees it. */
+struct st_native_batch *st_native_batch_new(size_t n);
+
+/* Claims the event for the call. False: somebody took it back, drop the reference. */
+bool st_native_batch_add(struct st_native_batch *b, struct st_event *ev, uint32_t assignment,
+                         uint64_t now_ns);
+
+/* Calls the handler, unless nothing was added. The events are to be settled by b->results. */
+void st_native_batch_run(struct st_native_worker *nw, struct st_native_batch *b);
+
 /* worker.c: fills the common part; calls init(), fini(). */
 void st_native_worker_init(struct st_native_worker *nw, struct st_worker *w);
 int st_native_worker_begin(struct st_native_worker *nw);
@@ -129,6 +151,8 @@ void st_native_worker_release(struct st_native_worker *nw);
 /* thread.c: a worker on a thread of its own; see st_runtime_kind. */
 void st_native_thread_spawn(struct st_worker *w);
 void st_native_thread_invoke(struct st_native_worker *nw, struct st_event *ev, uint32_t assignment);
+void st_native_thread_invoke_batch(struct st_native_worker *nw, struct st_event *const *events,
+                                   const uint32_t *assignments, unsigned n);
 void st_native_thread_abandon(struct st_native_worker *nw);
 void st_native_thread_stop(struct st_native_worker *nw);
 

@@ -3,7 +3,10 @@
  * Two rings of one producer and one consumer connect the loop that owns the worker with its thread:
  * tasks go down, results come back. Each side wakes the other only when that one sleeps, once a
  * batch. Only the index from which tasks are taken has two writers: whoever moves `head` past a
- * task owns it, so that the loop can take back what a slow or stuck handler has not begun. */
+ * task owns it, so that the loop can take back what a slow or stuck handler has not begun.
+ *
+ * Where the pool makes batches the rings hold a whole one. It comes when nothing else is there, so
+ * a thread whose handler takes batches takes all tasks at once. */
 #include <linux/futex.h>
 #include <stdio.h>
 #include <sys/syscall.h>
@@ -18,8 +21,8 @@
 #include "runtimes/native/native_int.h"
 
 enum {
-    RING_SIZE = 128,
-    MAX_CREDITS = 64 /* at most half a ring, so neither can overflow */
+    RING_SIZE = 128, /* at least; a power of two */
+    MAX_CREDITS = 64 /* at most half a ring, so neither can overflow; or a batch */
 };
 
 /* What a wake-up costs, roughly. As long as an event may wait behind others, or its result beside
@@ -52,6 +55,13 @@ struct done {
 
 struct thread {
     struct st_native_worker base;
+
+    /* Constant, away from what changes: the rings, and the bounds of `held` */
+    struct task *tasks;
+    struct done *dones;
+    uint64_t mask;
+    uint32_t least, most;
+
     pthread_t id;
     struct st_error failure; /* why it could not start; code 0: it did */
     struct st_mail start_mail, done_mail, exit_mail;
@@ -74,7 +84,6 @@ struct thread {
 
     /* Loop to thread */
     _Alignas(64) _Atomic uint64_t tail;
-    struct task tasks[RING_SIZE];
     _Alignas(64) _Atomic uint64_t head;
     _Alignas(
         64) _Atomic uint32_t sleeping; /* futex word: 1 from before its last look at the ring */
@@ -82,7 +91,6 @@ struct thread {
 
     /* Thread to loop */
     _Alignas(64) _Atomic uint64_t done_tail;
-    struct done dones[RING_SIZE];
     _Alignas(64) atomic_bool notified; /* done_mail is on its way */
     _Atomic uint64_t mean_ns;          /* of the handler's recent durations */
 };
@@ -90,6 +98,11 @@ struct thread {
 static struct thread *thread_of(struct st_native_worker *nw)
 {
     return ST_CONTAINER_OF(nw, struct thread, base);
+}
+
+static struct task *task_at(const struct thread *t, uint64_t i)
+{
+    return &t->tasks[i & t->mask];
 }
 
 /* ---- The thread's side ---- */
@@ -121,7 +134,7 @@ static void push_done(struct thread *t, struct st_event *ev, enum how how, uint6
 {
     uint64_t tail = atomic_load_explicit(&t->done_tail, memory_order_relaxed);
 
-    t->dones[tail % RING_SIZE] = (struct done){ev, duration_ns, how};
+    t->dones[tail & t->mask] = (struct done){ev, duration_ns, how};
     atomic_store_explicit(&t->done_tail, tail + 1, memory_order_release);
     t->done_count++;
 }
@@ -159,22 +172,53 @@ static void run(struct thread *t, const struct task *task)
         tell_results(t);
 }
 
+/* The same for all tasks of [from, to). Each event's duration is its share of the batch's. */
+static void run_batch(struct thread *t, uint64_t from, uint64_t to)
+{
+    struct st_native_batch *b = st_native_batch_new(to - from);
+    uint64_t start = t->now_ns != 0 ? t->now_ns : st_clock_mono(), share;
+
+    for (; from != to; from++) {
+        const struct task *task = task_at(t, from);
+
+        if (!st_native_batch_add(b, task->ev, task->assignment, start))
+            push_done(t, task->ev, NOT_RUN, 0);
+    }
+    st_native_batch_run(&t->base, b);
+    t->now_ns = st_clock_mono();
+    share = b->count != 0 ? (t->now_ns - start) / b->count : 0;
+    for (size_t i = 0; i < b->count; i++) {
+        struct st_event *ev = st_native_from(b->events[i]);
+        bool final = st_native_settle(ev, b->results[i]);
+
+        if (final)
+            st_event_claim_done(ev);
+        push_done(t, ev, final ? ANSWERED : DEFERRED, share);
+    }
+    free(b);
+}
+
 enum took { TOOK, EMPTY, LEAVE };
 
-static enum took take(struct thread *t, struct task *out)
+/* Takes the next task, or all that are there: [*from, *to). */
+static inline enum took take(struct thread *t, bool all, uint64_t *from, uint64_t *to)
 {
-    uint64_t head = atomic_load_explicit(&t->head, memory_order_relaxed);
+    uint64_t head = atomic_load_explicit(&t->head, memory_order_relaxed), tail;
 
     for (;;) {
         if ((head & abandoned) != 0)
             return LEAVE;
-        if (head == atomic_load_explicit(&t->tail, memory_order_acquire))
+        tail = atomic_load_explicit(&t->tail, memory_order_acquire);
+        if (head == tail)
             return EMPTY;
-        if (atomic_compare_exchange_weak_explicit(&t->head, &head, head + 1, memory_order_acq_rel,
+        if (!all)
+            tail = head + 1;
+        if (atomic_compare_exchange_weak_explicit(&t->head, &head, tail, memory_order_acq_rel,
                                                   memory_order_relaxed))
             break;
     }
-    *out = t->tasks[head % RING_SIZE];
+    *from = head;
+    *to = tail;
     return TOOK;
 }
 
@@ -203,15 +247,19 @@ static bool wait_for_tasks(struct thread *t)
     return head != tail;
 }
 
-static void serve(struct thread *t)
+/* `batches` is a constant where it is called: the hot path does not ask. */
+static inline void serve(struct thread *t, bool batches)
 {
-    struct task task;
+    uint64_t from, to;
 
     for (;;) {
-        enum took got = take(t, &task);
+        enum took got = take(t, batches, &from, &to);
 
         if (got == TOOK) {
-            run(t, &task);
+            if (batches)
+                run_batch(t, from, to);
+            else
+                run(t, task_at(t, from));
             continue;
         }
         tell_results(t);
@@ -249,7 +297,10 @@ static void *thread_main(void *arg)
     post(t, &t->start_mail, on_started);
     if (!ok)
         return NULL;
-    serve(t);
+    if (t->base.batches)
+        serve(t, true);
+    else
+        serve(t, false);
     st_native_worker_end(&t->base);
     post(t, &t->exit_mail, on_ended);
     return NULL;
@@ -280,8 +331,8 @@ static void on_started(struct st_loop *loop ST_UNUSED, struct st_mail *mail)
 
     if (t->failure.code == ST_OK) {
         if (!t->stopping) {
-            t->held = 1;
-            st_worker_ready(w, 1);
+            t->held = t->least;
+            st_worker_ready(w, t->least);
         }
         return;
     }
@@ -308,7 +359,7 @@ static void grant(struct thread *t)
 {
     uint64_t mean = atomic_load_explicit(&t->mean_ns, memory_order_relaxed);
     uint64_t fit = mean != 0 ? batch_ns / mean : MAX_CREDITS;
-    uint32_t target = fit < 1 ? 1 : fit > MAX_CREDITS ? MAX_CREDITS : (uint32_t)fit, n;
+    uint32_t target = fit < t->least ? t->least : fit > t->most ? t->most : (uint32_t)fit, n;
 
     if (t->stopping || t->held >= target)
         return;
@@ -324,7 +375,7 @@ static void collect(struct thread *t)
     if (t->done_head == tail)
         return;
     while (t->done_head != tail) {
-        struct done d = t->dones[t->done_head++ % RING_SIZE];
+        struct done d = t->dones[t->done_head++ & t->mask];
 
         t->inside--;
         t->held--;
@@ -360,7 +411,7 @@ static void wake(struct thread *t)
 static void give_back(struct thread *t, uint64_t from, uint64_t to)
 {
     while (to-- != from) {
-        const struct task *task = &t->tasks[to % RING_SIZE];
+        const struct task *task = task_at(t, to);
 
         if (st_event_recall(task->ev, task->assignment))
             st_pool_resubmit(t->base.w->pool, task->ev);
@@ -369,14 +420,15 @@ static void give_back(struct thread *t, uint64_t from, uint64_t to)
     }
 }
 
-/* Takes back what waits behind a slow event, so that other workers can have it. */
+/* Takes back what waits behind a slow event, so that other workers can have it; not out of a batch,
+ * whose events stay in their order. */
 static void rescue(struct thread *t)
 {
     uint64_t tail = atomic_load_explicit(&t->tail, memory_order_relaxed), head = t->head_seen;
     uint32_t n = (uint32_t)(tail - head);
 
     /* Where none has begun the thread has not got a CPU yet: it is not slow. */
-    if (n == 0 || n == t->inside ||
+    if (n == 0 || n == t->inside || t->base.w->pool->batch_size != 0 ||
         !atomic_compare_exchange_strong_explicit(&t->head, &head, tail, memory_order_acq_rel,
                                                  memory_order_relaxed))
         return;
@@ -385,10 +437,11 @@ static void rescue(struct thread *t)
     give_back(t, head, tail);
 }
 
-/* Several tasks are in the thread: arms the timer that looks after them. */
+/* Several tasks are in the thread: arms the timer that looks after them. The results of a batch
+ * come all at once. */
 static void watch(struct thread *t)
 {
-    if (t->given_up || t->inside < 2 || st_timer_armed(&t->timer))
+    if (t->given_up || t->inside < 2 || t->base.batches || st_timer_armed(&t->timer))
         return;
     t->head_seen = atomic_load_explicit(&t->head, memory_order_relaxed);
     st_loop_timer_arm(t->base.loop, &t->timer, slow_ns);
@@ -419,10 +472,25 @@ void st_native_thread_invoke(struct st_native_worker *nw, struct st_event *ev, u
     struct thread *t = thread_of(nw);
     uint64_t tail = atomic_load_explicit(&t->tail, memory_order_relaxed);
 
-    ST_ASSERT(t->inside < RING_SIZE);
+    ST_ASSERT(t->inside <= t->mask);
     t->inside++;
-    t->tasks[tail % RING_SIZE] = (struct task){ev, assignment};
+    *task_at(t, tail) = (struct task){ev, assignment};
     atomic_store_explicit(&t->tail, tail + 1, memory_order_release);
+    st_loop_flush_later(nw->loop, &t->flush);
+}
+
+void st_native_thread_invoke_batch(struct st_native_worker *nw, struct st_event *const *events,
+                                   const uint32_t *assignments, unsigned n)
+{
+    struct thread *t = thread_of(nw);
+    uint64_t tail = atomic_load_explicit(&t->tail, memory_order_relaxed);
+
+    ST_ASSERT(t->inside == 0 && n <= t->most);
+    t->inside = n;
+    for (unsigned i = 0; i < n; i++)
+        *task_at(t, tail + i) = (struct task){events[i], assignments[i]};
+    /* All at once: they are one call. */
+    atomic_store_explicit(&t->tail, tail + n, memory_order_release);
     st_loop_flush_later(nw->loop, &t->flush);
 }
 
@@ -466,14 +534,32 @@ static int create(struct thread *t)
     return rc;
 }
 
+/* With rings for batches of so many events; 0: for no batches. */
+static struct thread *thread_new(uint32_t batch_size)
+{
+    size_t ring = RING_SIZE;
+    struct thread *t;
+
+    while (ring < batch_size)
+        ring *= 2;
+    t = aligned_alloc(_Alignof(struct thread),
+                      sizeof *t + ring * (sizeof *t->tasks + sizeof *t->dones));
+    ST_ASSERT(t != NULL);
+    memset(t, 0, sizeof *t);
+    t->tasks = (struct task *)(t + 1);
+    t->dones = (struct done *)(t->tasks + ring);
+    t->mask = ring - 1;
+    t->least = batch_size != 0 ? batch_size : 1;
+    t->most = batch_size != 0 ? batch_size : MAX_CREDITS;
+    return t;
+}
+
 void st_native_thread_spawn(struct st_worker *w)
 {
-    struct thread *t = aligned_alloc(_Alignof(struct thread), sizeof *t);
+    struct thread *t = thread_new(w->pool->batch_size);
     char text[128];
     int rc;
 
-    ST_ASSERT(t != NULL);
-    memset(t, 0, sizeof *t);
     st_native_worker_init(&t->base, w);
     t->base.on_thread = true;
     t->flush.fn = on_flush;

@@ -18,6 +18,7 @@ void st_native_worker_init(struct st_native_worker *nw, struct st_worker *w)
         .index = w->index,
         .pool_name = w->pool->name,
         .timeout_ns = w->pool->event_timeout_ns,
+        .batches = w->pool->batch_size != 0 && rt->handler.handle_batch != NULL,
         .info =
             {
                 .size = sizeof nw->info,

@@ -49,6 +49,7 @@ const struct st_runtime_kind st_runtime_native_process_kind = {
     .is_inline = st_process_is_inline,
     .spawn = st_process_worker_spawn,
     .invoke = st_process_worker_invoke,
+    .invoke_batch = st_process_worker_invoke_batch,
     .cancel = st_process_worker_cancel,
     .restart = st_process_worker_restart,
     .stop = st_process_worker_stop,

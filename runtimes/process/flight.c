@@ -4,6 +4,7 @@
  * less than a wake-up, as many as fit into that time. What waits behind an event that turns out to
  * be slow is taken back out of the ring, for other workers. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "processor/config/config.h"
 #include "processor/core/alloc.h"
@@ -219,21 +220,6 @@ static bool send_flight(struct st_process_worker *pw, struct st_flight *f)
     return true;
 }
 
-/* In order: those that run before those that wait. */
-static void send_unsent(struct st_process_worker *pw)
-{
-    struct st_flight_list *lists[] = {&pw->begun, &pw->waiting};
-    struct st_flight *f, *next;
-
-    for (size_t i = 0; i < ST_ARRAY_LEN(lists) && pw->unsent > 0; i++) {
-        for (f = TAILQ_FIRST(lists[i]); f != NULL; f = next) {
-            next = TAILQ_NEXT(f, link);
-            if (!f->sent && !send_flight(pw, f))
-                return;
-        }
-    }
-}
-
 bool st_flight_send_small(struct st_process_worker *pw, enum st_wire_kind kind, uint8_t flags,
                           uint64_t seq, struct st_slice meta, struct st_slice text)
 {
@@ -366,8 +352,9 @@ static void put_batch(struct st_process_worker *pw, char *at, size_t size,
     }
 }
 
-/* Sends them together, or, where they are too large for one record, in two halves. */
-static void send_batch(struct st_process_worker *pw, struct st_flight *const *flights, unsigned n)
+/* Sends them together, or, where they are too large for one record, in two halves, which stay in
+ * their order. False: the rest goes when there is room. */
+static bool send_batch(struct st_process_worker *pw, struct st_flight *const *flights, unsigned n)
 {
     size_t size = batch_header(n);
     uint64_t place;
@@ -379,16 +366,13 @@ static void send_batch(struct st_process_worker *pw, struct st_flight *const *fl
         fail_unsent(pw, flights[0],
                     "The event is too large for its worker: raise "
                     "spec.stator.ringBytes");
-        return;
+        return true;
     }
-    if (size > st_channel_max_record(pw->channel)) {
-        send_batch(pw, flights, n / 2);
-        send_batch(pw, flights + n / 2, n - n / 2);
-        return;
-    }
+    if (size > st_channel_max_record(pw->channel))
+        return send_batch(pw, flights, n / 2) && send_batch(pw, flights + n / 2, n - n / 2);
     at = st_channel_reserve(pw->channel, size);
     if (at == NULL)
-        return; /* they go one by one when there is room */
+        return false;
     put_batch(pw, at, size, flights, n);
     place = st_channel_commit(pw->channel);
     for (unsigned i = 0; i < n; i++) {
@@ -396,6 +380,7 @@ static void send_batch(struct st_process_worker *pw, struct st_flight *const *fl
         flights[i]->sent = true;
     }
     pw->unsent -= n;
+    return true;
 }
 
 void st_flight_add_batch(struct st_process_worker *pw, struct st_event *const *events,
@@ -419,6 +404,38 @@ void st_flight_add_batch(struct st_process_worker *pw, struct st_event *const *e
     free(flights);
     while (left-- > taken)
         st_flight_refuse(pw->w, events[left], assignments[left]);
+}
+
+/* What of a batch had no room goes together too. */
+static void send_rest_of_batch(struct st_process_worker *pw)
+{
+    struct st_flight **flights = st_calloc(pw->unsent, sizeof(void *)), *f;
+    unsigned n = 0;
+
+    TAILQ_FOREACH (f, &pw->begun, link)
+        if (!f->sent)
+            flights[n++] = f;
+    send_batch(pw, flights, n);
+    free(flights);
+}
+
+/* In order: those that run before those that wait. */
+static void send_unsent(struct st_process_worker *pw)
+{
+    struct st_flight_list *lists[] = {&pw->begun, &pw->waiting};
+    struct st_flight *f, *next;
+
+    if (pw->unsent > 0 && pw->w->pool->batch_size != 0) {
+        send_rest_of_batch(pw);
+        return;
+    }
+    for (size_t i = 0; i < ST_ARRAY_LEN(lists) && pw->unsent > 0; i++) {
+        for (f = TAILQ_FIRST(lists[i]); f != NULL; f = next) {
+            next = TAILQ_NEXT(f, link);
+            if (!f->sent && !send_flight(pw, f))
+                return;
+        }
+    }
 }
 
 /* Credits */

@@ -218,6 +218,46 @@ def handler(context, batch):
     f.wait_committed()
 
 
+NATIVE = pytest.mark.parametrize("handler, isolation", [
+    ("batch", "none"), ("batch_inline", "none"), ("batch", "process")])
+
+
+@NATIVE
+def test_native_batches(kafka: Client, function: Callable[..., Function], handler: str,
+                        isolation: str) -> None:
+    """The same for handle_batch()."""
+    count = size(5000)
+    topic = kafka.create_topic(4)
+    f = function(topic, handler=handler, workers=2, spec={"stator": {"isolation": isolation}},
+                 batch={"mode": "enable", "batchSize": 100, "timeout": "200ms"})
+    kafka.produce(topic, numbered(count, 50))
+    f.start()
+    f.wait_for(count)
+    f.check_order()
+    assert set(f.places().values()) == {1}
+    assert max(e["size"] for e in f.seen()) == 100
+    f.wait_committed()
+
+
+@NATIVE
+def test_results_in_native_batches(kafka: Client, function: Callable[..., Function], handler: str,
+                                   isolation: str) -> None:
+    """One of a batch is tried again, one is put aside; the others are done."""
+    topic, dead = kafka.create_topic(1), kafka.create_topic(1)
+    f = function(topic, handler=handler, workers=1, spec={"stator": {"isolation": isolation}},
+                 retry={"maxAttempts": 3, "base": "20ms"}, deadLetter={"topic": dead},
+                 batch={"mode": "enable", "batchSize": 10, "timeout": "200ms"})
+    bodies = ["once", "error", "forget", *(str(n) for n in range(17))]
+    kafka.produce(topic, [(f"k{n}", body) for n, body in enumerate(bodies)])
+    f.start()
+    f.wait_for(20)
+    f.wait_committed()
+    assert f.places() == Counter({(0, 0): 2, (0, 1): 3, (0, 2): 3}
+                                 | {(0, n): 1 for n in range(3, 20)})
+    assert [(m.value(), dict(m.headers())["st-attempts"]) for m in sorted(
+        kafka.read(dead), key=lambda m: m.key())] == [(b"error", b"3"), (b"forget", b"3")]
+
+
 def test_static_allocation(kafka: Client, function: Callable[..., Function]) -> None:
     """A partition's messages go to one worker."""
     topic = kafka.create_topic(8)

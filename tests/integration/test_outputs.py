@@ -435,6 +435,21 @@ def test_python_batches(python, sink):
         assert sorted([a.read_response().status, b.read_response().status]) == [200, 500]
 
 
+@pytest.mark.parametrize("own", [{}, {"isolation": "process"}])
+@pytest.mark.parametrize("handler", ["batch", "batch_inline"])
+def test_native_batches(start, sink, handler, own):
+    """Each event of a batch waits for its own message."""
+    s = start(handler, workers=1, own=outputs(sink, attempts=1) | own,
+              trigger={"batch": {"mode": "enable", "batchSize": 3, "timeout": "60s"}})
+    for status in (204, 503):
+        sink.answers.put(status)
+    with s.connect() as a, s.connect() as b, s.connect() as c:
+        for connection, body in ((a, b"emit"), (b, b"emit"), (c, b"x")):
+            connection.send(build_request("POST", "/", body=body))
+        assert c.read_response().status == 200
+        assert sorted([a.read_response().status, b.read_response().status]) == [200, 500]
+
+
 def test_python_outside_of_events(python, sink):
     s = python("""
         caught = []

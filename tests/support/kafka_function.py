@@ -31,9 +31,10 @@ class Function:
 
     def __init__(self, tmp_path: Path, kafka: Client, topic: str, code: str = SLEEPER, *,
                  workers: int = 4, attributes: dict[str, Any] | None = None,
-                 spec: dict[str, Any] | None = None, **trigger: Any):
+                 spec: dict[str, Any] | None = None, handler: str = "", **trigger: Any):
+        """handler: a test handler in C, instead of the code."""
         self.kafka, self.topic, self.group = kafka, topic, f"g-{topic}"
-        self.dir, self.code = tmp_path, code
+        self.dir, self.code, self.handler = tmp_path, code, handler
         self.out = tmp_path / "out.jsonl"
         self.out.touch()
         self.trigger = {"kind": "kafka", "numWorkers": workers, "attributes": {
@@ -45,9 +46,13 @@ class Function:
 
     def start(self, **options: Any) -> Stator:
         """One more processor of the group."""
-        self.started.append(Stator(self.dir, name=f"p{len(self.started)}", handler="", **python_options(
-            self.dir, self.code, spec={"triggers": {"k": self.trigger}, "env": [
-                {"name": "OUT", "value": str(self.out)}]} | self.spec, **options)))
+        spec = {"triggers": {"k": self.trigger},
+                "env": [{"name": "OUT", "value": str(self.out)}]} | self.spec
+        if self.handler:
+            options = {"spec": spec, "env": {"OUT": str(self.out)}, "admin": True} | options
+        else:
+            options = python_options(self.dir, self.code, spec=spec, **options)
+        self.started.append(Stator(self.dir, self.handler, name=f"p{len(self.started)}", **options))
         return self.started[-1]
 
     def seen(self) -> list[dict[str, Any]]:

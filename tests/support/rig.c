@@ -215,6 +215,8 @@ static void set_up_pool(struct rig *rig, struct st_runtime *rt)
         .wait_ns = rig->options.wait_ns != 0 ? rig->options.wait_ns : 10 * ST_SEC,
         .event_timeout_ns = rig->options.event_timeout_ns,
         .max_queue = 8192,
+        .batch_size = rig->options.batch_size,
+        .batch_wait_ns = rig->options.batch_wait_ns,
     };
 
     if (workers == 0)

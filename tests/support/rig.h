@@ -21,6 +21,8 @@ struct rig_options {
     unsigned workers;    /* 0: 1, inline: one a loop */
     uint64_t event_timeout_ns;
     uint64_t wait_ns; /* 0: 10 s */
+    uint32_t batch_size;
+    uint64_t batch_wait_ns;
     bool can_stream;  /* otherwise streams are collected */
     bool slow_stream; /* stream bytes are not sent before rig_stream_go */
 };

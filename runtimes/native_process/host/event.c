@@ -94,13 +94,15 @@ void st_host_event_free(struct st_host_event *ev)
 }
 
 /* The worker has an event that does not keep it busy and could run another one. The processor never
- * takes credits back, so it is told of the most that were needed. */
+ * takes credits back, so it is told of the most that were needed. Batches wait for the end of the
+ * one before. */
 static void ask_for_more(void)
 {
     struct st_wire_credit credit = {.n = 1};
     const struct st_link_part part = {ST_WIRE_META, {(const char *)&credit, sizeof credit}};
 
-    if (st_host.lasting < st_host.credits || st_host.credits >= st_host.configure->max_concurrency)
+    if (st_host.lasting < st_host.credits ||
+        st_host.credits >= st_host.configure->max_concurrency || st_host.configure->batch)
         return;
     st_host.credits++;
     st_link_send(ST_WIRE_CREDIT, 0, 0, &part, 1);
@@ -122,6 +124,9 @@ struct st_host_event *st_host_event_find(uint64_t seq)
 
     if (ev != NULL && ev->seq == seq)
         return ev;
+    for (size_t i = 0; i < st_host.batch_count; i++)
+        if (st_host.batch[i] != NULL && st_host.batch[i]->seq == seq)
+            return st_host.batch[i];
     TAILQ_FOREACH (ev, &st_host.events, link)
         if (ev->seq == seq)
             return ev;

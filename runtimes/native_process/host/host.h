@@ -44,7 +44,7 @@ struct st_host_stream {
 };
 
 enum st_host_stage {
-    ST_HOST_RUNNING, /* in handle() */
+    ST_HOST_RUNNING, /* in handle() or handle_batch(), or before it */
     ST_HOST_WAITING, /* deferred */
     ST_HOST_ENDING   /* answered; its stream has bytes left */
 };
@@ -101,6 +101,9 @@ struct st_host {
     uint32_t lasting;       /* in events */
     struct st_host_event *current;
     struct st_host_events events, unused; /* those that outlive handle(); spare ones */
+    size_t batch_count;                   /* places in `batch` */
+    /* Those of a batch that the handler has, or will have next; NULL: not any more. */
+    struct st_host_event *batch[ST_WIRE_MAX_BATCH];
 };
 
 extern struct st_host st_host;

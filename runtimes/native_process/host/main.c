@@ -73,9 +73,8 @@ static void announce(void)
     st_host_unlock(locked);
 }
 
-static void run(const struct st_wire_record *record)
+static inline void run(struct st_host_event *ev)
 {
-    struct st_host_event *ev = st_host_event_new(record);
     uint64_t start = st_host.now_ns != 0 ? st_host.now_ns : st_host_clock(), end;
     bool locked;
     int rc;
@@ -96,15 +95,57 @@ static void run(const struct st_wire_record *record)
     st_host_unlock(locked);
 }
 
-/* handle_batch() is not called by this version: each event by itself. */
+/* Each event's duration is its share of the batch's. */
+static void run_together(void)
+{
+    static stator_event *events[ST_WIRE_MAX_BATCH];
+    static int results[ST_WIRE_MAX_BATCH];
+    uint64_t start = st_host_clock(), share;
+    size_t n = st_host.batch_count;
+
+    for (size_t i = 0; i < n; i++) {
+        st_host.batch[i]->begun_ns = start;
+        events[i] = st_host_to(st_host.batch[i]);
+        results[i] = STATOR_ERROR; /* what the handler forgets must not count as handled */
+    }
+    st_host.handler.handle_batch(&st_host_table, st_host.user, events, results, n);
+    st_host.now_ns = st_host_clock();
+    share = (st_host.now_ns - start) / n;
+    for (size_t i = 0; i < n; i++) {
+        struct st_host_event *ev = st_host.batch[i];
+
+        ev->duration_ns = share;
+        st_host.batch[i] = NULL;
+        st_host_returned(ev, results[i]);
+    }
+    announce();
+}
+
+static void run_each(void)
+{
+    for (size_t i = 0; i < st_host.batch_count && !st_host.stop; i++) {
+        struct st_host_event *ev = st_host.batch[i];
+
+        st_host.batch[i] = NULL;
+        run(ev);
+    }
+}
+
+/* All events are made first: a handler that blocks may give the batch's place in the ring free. */
 static void run_batch(const struct st_wire_record *record)
 {
     const struct st_wire_section *s = (const struct st_wire_section *)(record + 1);
     size_t count = (record->header_size - sizeof *record) / sizeof *s;
 
-    for (size_t i = 0; i < count && !st_host.stop; i++)
+    for (size_t i = 0; i < count && st_host.batch_count < ST_WIRE_MAX_BATCH; i++)
         if (s[i].id == ST_WIRE_RECORD)
-            run((const struct st_wire_record *)(const void *)((const char *)record + s[i].offset));
+            st_host.batch[st_host.batch_count++] = st_host_event_new(
+                (const struct st_wire_record *)(const void *)((const char *)record + s[i].offset));
+    if (st_host.handler.handle_batch == NULL)
+        run_each();
+    else if (st_host.batch_count > 0)
+        run_together();
+    st_host.batch_count = 0;
 }
 
 /* Nothing to do: sleeps. */
@@ -139,7 +180,7 @@ static void serve(void)
             continue;
         }
         if (st_likely(record->kind == ST_WIRE_EVENT))
-            run(record);
+            run(st_host_event_new(record));
         else
             run_batch(record);
         st_link_release(true);

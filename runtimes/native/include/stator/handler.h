@@ -25,7 +25,8 @@
  * Threads: a handler with STATOR_NONBLOCKING runs on the loop threads and must return within
  * microseconds; without it each worker is a thread, which may block. `init`, `handle` and `fini` of
  * one worker never overlap, those of different workers do. Every host function may be called by the
- * thread that runs `handle` during `handle`, and nowhere else, but those marked "any thread".
+ * thread that runs `handle` during `handle`, and nowhere else, but those marked "any thread". What
+ * is said of `handle` holds for `handle_batch`.
  *
  * Memory: what accessors return belongs to the event and lives until `handle` returns, or, after
  * STATOR_DEFER, until the token is resolved; on a loop thread only what they return after defer()
@@ -229,8 +230,10 @@ struct stator_handler_v1 {
     int (*init)(const struct stator_host_v1 *host, const struct stator_worker_v1 *worker,
                 void **user);
     int (*handle)(const struct stator_host_v1 *host, void *user, stator_event *ev);
-    /* Where batching is on: results[i] is the result of events[i]. Without it handle() is called
-     * for each. */
+    /* Where the trigger makes batches: events that are handled together, in the order of their
+     * arrival; results[i] is the result of events[i], as from handle(), and STATOR_ERROR until it
+     * is set. During the call each of them may be used as in handle(), which is not called then;
+     * both arrays are gone when it returns. NULL: handle() is called for each. */
     void (*handle_batch)(const struct stator_host_v1 *host, void *user, stator_event *const *events,
                          int *results, size_t count);
     /* After the last event of the worker. */

@@ -1,0 +1,3 @@
+/* As batch.c, without handle_batch(). */
+#define EACH
+#include "batch.c"

@@ -1,0 +1,3 @@
+/* As batch.c, on the loops. */
+#define FLAGS STATOR_NONBLOCKING
+#include "batch.c"
