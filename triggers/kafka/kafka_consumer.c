@@ -6,6 +6,7 @@
  * heard: pausing throws away what was fetched of it. */
 #include <errno.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "processor/core/alloc.h"
 #include "processor/core/clock.h"
@@ -113,7 +114,7 @@ static void look_at_window(struct kafka_partition *p, uint64_t now)
 
 void kafka_poll(struct kafka_trigger *kt)
 {
-    if (kt->state == KAFKA_OFF || kt->state >= KAFKA_LEAVING)
+    if (kt->state == KAFKA_OFF || kt->state >= KAFKA_LEAVING || kt->queue == NULL)
         return;
     if (kt->full > 0 && kafka_is_flowing(kt))
         return; /* set_full() polls again */
@@ -249,9 +250,10 @@ bool kafka_commit(struct kafka_trigger *kt)
 static void on_error(rd_kafka_t *rk, int code, const char *text, void *opaque)
 {
     struct kafka_trigger *kt = opaque;
+    bool is_fatal = code == RD_KAFKA_RESP_ERR__FATAL;
     char fatal[200];
 
-    if (code == RD_KAFKA_RESP_ERR__FATAL) {
+    if (is_fatal) {
         code = rd_kafka_fatal_error(rk, fatal, sizeof fatal);
         text = fatal;
     }
@@ -263,6 +265,8 @@ static void on_error(rd_kafka_t *rk, int code, const char *text, void *opaque)
     if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || !kt->broker_trouble)
         kafka_trouble(kt, KAFKA_TROUBLE_BROKER, text);
     kt->broker_trouble = true;
+    if (is_fatal)
+        kafka_member_failed(kt);
 }
 
 static void on_token_wanted(rd_kafka_t *rk, const char *config ST_UNUSED, void *opaque)
@@ -291,9 +295,11 @@ static int subscribe(struct kafka_trigger *kt, struct st_error *err)
 int kafka_consumer_open(struct kafka_trigger *kt, struct st_error *err)
 {
     static const uint64_t one = 1;
-    rd_kafka_conf_t *conf = kafka_consumer_conf(kt, err);
+    rd_kafka_conf_t *conf;
     char text[256];
 
+    kafka_member_choose_id(kt);
+    conf = kafka_consumer_conf(kt, err);
     if (conf == NULL)
         return ST_ERR_INVALID;
     rd_kafka_conf_set_opaque(conf, kt);
@@ -323,6 +329,7 @@ int kafka_consumer_open(struct kafka_trigger *kt, struct st_error *err)
     st_timer_init(&kt->commit_timer, on_commit_timer);
     st_timer_init(&kt->retry_timer, on_retry);
     st_timer_init(&kt->drain_timer, kafka_group_expire);
+    st_timer_init(&kt->renewal, kafka_member_renew);
     st_loop_timer_arm(kt->loop, &kt->tick, TICK_NS);
     st_loop_timer_arm(kt->loop, &kt->commit_timer, kafka_attributes_of(kt)->commit_ns);
     if (st_kafka_oauth_open(&kt->oauth, kt->loop, &kafka_attributes_of(kt)->client, kt->base.name,
@@ -337,6 +344,7 @@ void kafka_consumer_close(struct kafka_trigger *kt)
     st_loop_timer_cancel(kt->loop, &kt->commit_timer);
     st_loop_timer_cancel(kt->loop, &kt->retry_timer);
     st_loop_timer_cancel(kt->loop, &kt->drain_timer);
+    st_loop_timer_cancel(kt->loop, &kt->renewal);
     st_kafka_oauth_close(kt->oauth);
     kt->oauth = NULL;
     if (kt->queue == NULL)
@@ -345,4 +353,6 @@ void kafka_consumer_close(struct kafka_trigger *kt)
     rd_kafka_queue_io_event_enable(kt->queue, -1, NULL, 0);
     rd_kafka_queue_destroy(kt->queue);
     kt->queue = NULL;
+    close(kt->fd);
+    kt->fd = -1;
 }

@@ -345,6 +345,12 @@ static bool has_assigned(const struct kafka_trigger *kt)
     return false;
 }
 
+void kafka_group_forget(struct kafka_trigger *kt)
+{
+    if (has_assigned(kt))
+        forget_assigned(kt);
+}
+
 static void revoke(struct kafka_trigger *kt, const rd_kafka_topic_partition_list_t *list)
 {
     struct kafka_partition *p;
@@ -387,8 +393,8 @@ void kafka_group_expire(struct st_timer *t)
 
 static void on_assign(struct kafka_trigger *kt, const rd_kafka_topic_partition_list_t *list)
 {
-    if (!is_cooperative(kt->rk) && has_assigned(kt))
-        forget_assigned(kt);
+    if (!is_cooperative(kt->rk))
+        kafka_group_forget(kt);
     if (kt->giving != NULL)
         give_instead(kt->giving, list);
     else if (kt->state == KAFKA_RUNNING)
@@ -424,6 +430,7 @@ void kafka_group_free(struct kafka_trigger *kt)
 {
     if (kt->state == KAFKA_LEAVING)
         pthread_join(kt->leaver, NULL);
+    kafka_member_free(kt);
     if (kt->giving == NULL)
         return;
     pthread_join(kt->giving->thread, NULL);
@@ -445,6 +452,7 @@ static void *leave(void *arg)
 {
     struct kafka_trigger *kt = arg;
 
+    kafka_member_leave(kt);
     rd_kafka_consumer_close(kt->rk);
     st_loop_post(kt->loop, &kt->left_mail, deliver_left);
     return NULL;
@@ -464,7 +472,7 @@ static void start_leaving(struct kafka_trigger *kt)
     }
     kafka_consumer_close(kt);
     kt->state = KAFKA_LEAVING;
-    if (pthread_create(&kt->leaver, NULL, leave, kt) != 0) {
+    if (kt->rk == NULL || pthread_create(&kt->leaver, NULL, leave, kt) != 0) {
         kt->state = KAFKA_LEFT;
         st_trigger_drained(&kt->base, kt->loop);
     }

@@ -1,7 +1,7 @@
 /* Between the files of the kafka trigger: kafka_trigger.c (life), kafka_options.c (configuration),
- * kafka_consumer.c (librdkafka: polling, pausing, committing), kafka_group.c (assignments),
- * kafka_record.c (messages and their events), kafka_flow.c (lanes, outcomes, retries), kafka_show.c
- * (metrics, status).
+ * kafka_consumer.c (librdkafka: polling, pausing, committing), kafka_member.c (who it is in the
+ * group), kafka_group.c (assignments), kafka_record.c (messages and their events), kafka_flow.c
+ * (lanes, outcomes, retries), kafka_show.c (metrics, status).
  *
  * Everything belongs to one loop, which polls librdkafka itself, told by an eventfd: no thread of
  * our own, no hand-over of messages, and nothing here needs a lock (ADR 18). A message that a
@@ -142,11 +142,12 @@ struct kafka_trigger {
     struct st_loop *loop;             /* NULL: not open; below: its thread's */
     _Atomic(struct st_loop *) opened; /* the same for other threads */
     enum kafka_state state;
+    char own_id[40]; /* as a static member of the group, while the processor runs; "": the user's */
     rd_kafka_t *rk;
     rd_kafka_queue_t *queue;
     int fd; /* librdkafka writes to it when its queue has something */
     struct event fd_event;
-    struct st_timer tick, commit_timer, drain_timer, retry_timer;
+    struct st_timer tick, commit_timer, drain_timer, retry_timer, renewal;
     struct st_flush pump_flush;
     struct st_lane_group lanes;
     struct kafka_partition_list partitions, table[64];
@@ -168,7 +169,8 @@ struct kafka_trigger {
     uint64_t revoke_began_ns;
     uint64_t quiet_ns; /* since when only explicit acknowledgements are waited for; 0: not yet */
     struct kafka_giving *giving; /* partitions that come, their positions under way; or NULL */
-    pthread_t leaver;
+    pthread_t leaver, retirer;   /* retirer: while is_retiring */
+    bool is_retiring;
     struct st_mail left_mail;
     struct st_header *scratch; /* headers of the message that is being taken */
     size_t scratch_room;
@@ -222,6 +224,17 @@ void kafka_window_forget(struct kafka_partition *p);
 bool kafka_commit(struct kafka_trigger *kt);
 void kafka_consumer_close(struct kafka_trigger *kt);
 
+/* kafka_member.c */
+/* Before the consumer's configuration is made. */
+void kafka_member_choose_id(struct kafka_trigger *kt);
+/* librdkafka's consumer can't go on: another one takes its place, unless the user has named it. */
+void kafka_member_failed(struct kafka_trigger *kt);
+void kafka_member_renew(struct st_timer *t);
+/* In a thread of its own, before the consumer is closed: the group shall not wait for it. */
+void kafka_member_leave(struct kafka_trigger *kt);
+/* No loop runs any more. */
+void kafka_member_free(struct kafka_trigger *kt);
+
 /* kafka_group.c */
 void kafka_on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code,
                         rd_kafka_topic_partition_list_t *list, void *opaque);
@@ -244,6 +257,8 @@ bool kafka_stays(const struct kafka_trigger *kt, const struct kafka_partition *p
 void kafka_group_step(struct kafka_trigger *kt);
 /* Waits for threads that ask the broker something; no loop runs any more. */
 void kafka_group_free(struct kafka_trigger *kt);
+/* What is assigned is somebody else's already. */
+void kafka_group_forget(struct kafka_trigger *kt);
 /* Ends what runs, commits, leaves the group, calls st_trigger_drained. */
 void kafka_group_drain(struct kafka_trigger *kt);
 /* The time of what runs is over. */

@@ -29,7 +29,7 @@
     F(rd_kafka_header_cnt) F(rd_kafka_header_get_all) F(rd_kafka_headers_destroy) \
     F(rd_kafka_headers_new) F(rd_kafka_incremental_assign) F(rd_kafka_incremental_unassign) \
     F(rd_kafka_last_error) F(rd_kafka_message_destroy) F(rd_kafka_message_errstr) \
-    F(rd_kafka_message_headers) F(rd_kafka_message_timestamp) F(rd_kafka_metadata) \
+    F(rd_kafka_message_headers) F(rd_kafka_message_timestamp) F(rd_kafka_mem_free) F(rd_kafka_memberid) F(rd_kafka_metadata) \
     F(rd_kafka_metadata_destroy) F(rd_kafka_name) F(rd_kafka_new) \
     F(rd_kafka_oauthbearer_set_token) F(rd_kafka_oauthbearer_set_token_failure) \
     F(rd_kafka_outq_len) F(rd_kafka_pause_partitions) F(rd_kafka_poll) \
@@ -42,7 +42,7 @@
     F(rd_kafka_topic_partition_list_add) F(rd_kafka_topic_partition_list_copy) \
     F(rd_kafka_topic_partition_list_del) F(rd_kafka_topic_partition_list_destroy) \
     F(rd_kafka_topic_partition_list_find) F(rd_kafka_topic_partition_list_new) \
-    F(rd_kafka_topic_partition_list_sort) F(rd_kafka_version) F(rd_kafka_version_str) \
+    F(rd_kafka_topic_partition_list_sort) F(rd_kafka_unsubscribe) F(rd_kafka_version) F(rd_kafka_version_str) \
     F(rd_kafka_yield)
 // clang-format on
 
@@ -105,6 +105,8 @@ int st_rdkafka_load(struct st_error *err) ST_MUST_CHECK;
 #define rd_kafka_message_errstr (*st_rdkafka.rd_kafka_message_errstr)
 #define rd_kafka_message_headers (*st_rdkafka.rd_kafka_message_headers)
 #define rd_kafka_message_timestamp (*st_rdkafka.rd_kafka_message_timestamp)
+#define rd_kafka_mem_free (*st_rdkafka.rd_kafka_mem_free)
+#define rd_kafka_memberid (*st_rdkafka.rd_kafka_memberid)
 #define rd_kafka_metadata (*st_rdkafka.rd_kafka_metadata)
 #define rd_kafka_metadata_destroy (*st_rdkafka.rd_kafka_metadata_destroy)
 #define rd_kafka_name (*st_rdkafka.rd_kafka_name)
@@ -141,6 +143,7 @@ int st_rdkafka_load(struct st_error *err) ST_MUST_CHECK;
 #define rd_kafka_topic_partition_list_find (*st_rdkafka.rd_kafka_topic_partition_list_find)
 #define rd_kafka_topic_partition_list_new (*st_rdkafka.rd_kafka_topic_partition_list_new)
 #define rd_kafka_topic_partition_list_sort (*st_rdkafka.rd_kafka_topic_partition_list_sort)
+#define rd_kafka_unsubscribe (*st_rdkafka.rd_kafka_unsubscribe)
 #define rd_kafka_version (*st_rdkafka.rd_kafka_version)
 #define rd_kafka_version_str (*st_rdkafka.rd_kafka_version_str)
 #define rd_kafka_yield (*st_rdkafka.rd_kafka_yield)

@@ -34,7 +34,8 @@ const struct st_option kafka_attribute_table[] = {
      .value = "",
      .flags = ST_OPT_EXPAND,
      .help = "Static membership: a name that the member keeps over restarts, such as a "
-             "StatefulSet's pod name; within sessionTimeout it gets its partitions back.",
+             "StatefulSet's pod name; within sessionTimeout it gets its partitions back. Empty: a "
+             "random one, which leaves at the end.",
      .example = "${HOSTNAME}"},
     {.name = "initialOffset",
      .type = ST_OPT_ENUM,
@@ -225,11 +226,12 @@ static const char *strategy(const struct kafka_attributes *a)
 #define MILLIS(ns) "%llu", (unsigned long long)((ns) / ST_MSEC)
 #define NUMBER(n) "%lld", (long long)(n)
 
-static int set_group(rd_kafka_conf_t *conf, const struct kafka_attributes *a, struct st_error *err)
+static int set_group(rd_kafka_conf_t *conf, const struct kafka_attributes *a, const char *own_id,
+                     struct st_error *err)
 {
     if (st_kafka_conf_set(conf, err, "group.id", "%s", a->group) != ST_OK ||
-        (a->instance_id[0] != '\0' &&
-         st_kafka_conf_set(conf, err, "group.instance.id", "%s", a->instance_id) != ST_OK) ||
+        st_kafka_conf_set(conf, err, "group.instance.id", "%s",
+                          own_id[0] != '\0' ? own_id : a->instance_id) != ST_OK ||
         st_kafka_conf_set(conf, err, "partition.assignment.strategy", "%s", strategy(a)) != ST_OK ||
         st_kafka_conf_set(conf, err, "session.timeout.ms", MILLIS(a->session_ns)) != ST_OK ||
         st_kafka_conf_set(conf, err, "heartbeat.interval.ms", MILLIS(a->heartbeat_ns)) != ST_OK ||
@@ -290,7 +292,7 @@ rd_kafka_conf_t *kafka_consumer_conf(const struct kafka_trigger *kt, struct st_e
                      kt->base.name, rd_kafka_version_str());
         return NULL;
     }
-    if (conf != NULL && set_group(conf, a, &inner) == ST_OK &&
+    if (conf != NULL && set_group(conf, a, kt->own_id, &inner) == ST_OK &&
         set_fetch(conf, a, &inner) == ST_OK &&
         st_kafka_conf_apply(conf, &a->client.librdkafka, reserved, &inner) == ST_OK)
         return conf;
