@@ -395,6 +395,7 @@ void st_pool_submit_batch(struct st_pool *pool, struct st_event *const *events, 
         pool->last_group = 1;
     for (; kept < n && events[kept]->pending && pool_has_room(pool, events[kept]); kept++) {
         events[kept]->group = pool->last_group;
+        pool->binds |= events[kept]->bound != 0;
         pool_enqueue(pool, events[kept], false);
     }
     pthread_mutex_unlock(&pool->lock);
@@ -520,13 +521,14 @@ static void deliver_feed(struct st_loop *loop ST_UNUSED, struct st_mail *mail)
 void st_pool_batch(struct st_pool *pool)
 {
     struct st_worker *w;
+    bool found = false;
 
     pthread_mutex_lock(&pool->lock);
     w = TAILQ_EMPTY(&pool->queue) ? NULL : TAILQ_FIRST(&pool->lists[ST_WORKER_IDLE]);
-    while (w != NULL && w->feed_posted)
-        w = TAILQ_NEXT(w, link);
-    if (w != NULL) {
-        w->feed_posted = true;
+    for (; w != NULL && (!found || pool->binds); w = TAILQ_NEXT(w, link)) {
+        if (w->feed_posted)
+            continue;
+        w->feed_posted = found = true;
         st_loop_post(w->loop, &w->feed_mail, deliver_feed);
     }
     pthread_mutex_unlock(&pool->lock);

@@ -36,6 +36,7 @@ struct st_pool {
     uint32_t batch_size;       /* events of a full batch; 0: no batches */
     uint64_t batch_wait_ns;    /* how long the first event of a batch waits for others */
     uint32_t last_group;       /* st_event.group; under the lock */
+    bool binds;                /* some events of batches were bound to a worker; under the lock */
 
     /* By loop index, NULL where a loop has none; NULL: workers are not inline, or take batches.
      * Entries are set and read on their own loop. */
@@ -98,7 +99,8 @@ void st_pool_run_inline(struct st_worker *w, struct st_event *ev);
  * worker has nothing. On w->loop. */
 void st_pool_feed(struct st_pool *pool, struct st_worker *w);
 
-/* A batch may be due: it is full, or its first event has waited long enough. Any loop. */
+/* A batch may be due: it is full, or its first event has waited long enough. An idle worker looks;
+ * all of them, where events may be bound to one. Any loop. */
 void st_pool_batch(struct st_pool *pool);
 
 /* Back from an abandoned worker, not started: first in the queue. Takes the caller's reference. Any

@@ -258,6 +258,18 @@ def test_results_in_native_batches(kafka: Client, function: Callable[..., Functi
         kafka.read(dead), key=lambda m: m.key())] == [(b"error", b"3"), (b"forget", b"3")]
 
 
+def test_static_batches(kafka: Client, function: Callable[..., Function]) -> None:
+    """A batch finds the worker of its partition among idle ones."""
+    topic = kafka.create_topic(6)
+    f = function(topic, handler="batch", workers=3, attributes={"workerAllocationMode": "static"},
+                 batch={"mode": "enable", "batchSize": 10, "timeout": "20ms"})
+    f.start()
+    for n in range(12):
+        kafka.produce(topic, [{"partition": n % 6, "key": "k", "value": str(n)}])
+        f.wait_for(n + 1)
+    f.wait_committed()
+
+
 def test_static_allocation(kafka: Client, function: Callable[..., Function]) -> None:
     """A partition's messages go to one worker."""
     topic = kafka.create_topic(8)
