@@ -145,6 +145,7 @@ struct kafka_event *kafka_event_new(struct kafka_record *r)
     struct kafka_trigger *kt = p->kt;
     struct kafka_event *ke = st_slab_get(&kt->events);
     struct st_event *ev = &ke->ev;
+    const struct st_slice topic = {p->topic, p->topic_len};
 
     st_event_init(ev, &kt->base, kt->loop, ke->space, sizeof ke->space);
     ke->record = r;
@@ -153,8 +154,10 @@ struct kafka_event *kafka_event_new(struct kafka_record *r)
     describe(ev, r);
     ev->flags = (r->bytes == NULL ? ST_EVENT_BORROWS : 0u) |
                 (r->tombstone ? ST_EVENT_TOMBSTONE : 0u) | ST_EVENT_PATIENT;
-    ev->target = ev->path = (struct st_slice){p->topic, p->topic_len};
-    ev->position = (struct st_position){.topic = ev->path, .shard = p->number, .hi = r->offset};
+    /* None is read back from where it was just written: that would wait for the stores. */
+    ev->target = topic;
+    ev->path = topic;
+    ev->position = (struct st_position){.topic = topic, .shard = p->number, .hi = r->offset};
     if (r->timestamp_ms >= 0)
         ev->timestamp_ns = (uint64_t)r->timestamp_ms * ST_MSEC;
     ev->attempt = r->attempt;
