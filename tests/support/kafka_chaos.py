@@ -92,6 +92,10 @@ class Verdict:
         assert not self.problems(), "\n".join(self.problems())
 
 
+class LoadFailed(Exception):
+    """The load's own producer gave messages up: the run says nothing about processors."""
+
+
 class Load:
     """Sends numbered messages as fast as it may, or at a rate; a thread."""
 
@@ -99,7 +103,7 @@ class Load:
         self.o, self.account, self.topic = chaos.options, chaos.account, chaos.topic
         self.partitions = [i % self.o.partitions for i in range(self.o.keys)]  # of each key
         self.allowed = self.sent = 0
-        self.failed = 0
+        self.errors: list[Any] = []
         self.began = time.monotonic()
         self._stop = False
         # A message is given up only when the run is.
@@ -134,7 +138,8 @@ class Load:
                 self.producer.poll(0.05)
 
     def _report(self, error: Any, _message: Any) -> None:
-        self.failed += error is not None
+        if error is not None:
+            self.errors.append(error)
 
     def add_keys(self, partition: int) -> None:
         """Keys that live in a new partition."""
@@ -338,7 +343,9 @@ class Chaos:
         self.load.allowed = self.options.messages
         self._mend()
         self.load.thread.join()
-        assert self.load.failed == 0 and self.load.sent == self.options.messages
+        if self.load.errors:
+            raise LoadFailed(f"{len(self.load.errors)} messages, {self.load.errors[:3]}")
+        assert self.load.sent == self.options.messages
         self._settle()
         seconds = time.monotonic() - begin
         for s in self.members:
