@@ -110,6 +110,12 @@ class Load:
         self.producer = Producer({"bootstrap.servers": chaos.broker.address(), "linger.ms": 5,
                                   "enable.idempotence": True, "message.timeout.ms": 0,
                                   "topic.metadata.refresh.interval.ms": 1000, "log_level": 2})
+        # What is sent before the client knows the topic fails where a broker that comes back tells
+        # of some of its partitions first.
+        def known() -> bool:
+            found = self.producer.list_topics(self.topic, 10).topics[self.topic]
+            return len(found.partitions) == self.o.partitions
+        wait_until(known, 60, "the topic")
         self.thread = threading.Thread(target=self._send)
         self.thread.start()
 
