@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "processor/core/alloc.h"
 #include "processor/core/log.h"
 #include "processor/core/loop.h"
 #include "processor/deferred.h"
@@ -25,6 +26,7 @@ void st_event_init(struct st_event *ev, struct st_trigger *trigger, struct st_lo
     ev->attempt = 1;
     st_loop_uuid(home, ev->id);
     st_arena_init(&ev->arena, space, space_size);
+    STAILQ_INIT(&ev->emits);
 }
 
 static void event_release(struct st_event *ev)
@@ -203,11 +205,33 @@ void st_event_complete_from(struct st_event *ev)
     st_loop_post(ev->home, &ev->mail, deliver_complete);
 }
 
+/* An event that was counted as in flight has ended. */
+static void count_end(struct st_trigger *t, struct st_loop *home, uint64_t arrived_ns, bool ok)
+{
+    struct st_metrics_shard *shard = home->metrics;
+
+    st_metric_add(shard, ok ? t->metrics.ok : t->metrics.failed, 1);
+    st_metric_add(shard, t->metrics.in_flight, -1);
+    st_metric_observe(shard, t->metrics.duration, st_loop_now(home) - arrived_ns, 1);
+}
+
+/* Inline, and more than a pass long: the pass does not know of it. */
+static void count_worker(const struct st_event *ev)
+{
+    const struct st_pool *pool = ev->trigger->pool;
+    struct st_metrics_shard *shard = ev->home->metrics;
+
+    if (ev->pending)
+        return;
+    st_metric_add(shard, pool->metrics.count, 1);
+    st_metric_add(shard, pool->metrics.immediate, 1);
+    st_metric_add(shard, pool->metrics.available, 100);
+}
+
 /* What a finished event adds to the metrics. Inline events are counted once a pass. */
 static void event_count(struct st_event *ev, enum st_outcome outcome)
 {
     struct st_trigger *t = ev->trigger;
-    struct st_metrics_shard *shard = ev->home->metrics;
 
     if (st_likely(!ev->counted)) {
         struct st_trigger_loop *tl = st_trigger_loop_of(t, ev->home);
@@ -216,17 +240,11 @@ static void event_count(struct st_event *ev, enum st_outcome outcome)
         else if (ev->worker != NULL)
             tl->inline_failed++;
         else /* never had one, and nobody may flush */
-            st_metric_add(shard, t->metrics.failed, 1);
+            st_metric_add(ev->home->metrics, t->metrics.failed, 1);
         return;
     }
-    st_metric_add(shard, outcome == ST_OUTCOME_OK ? t->metrics.ok : t->metrics.failed, 1);
-    st_metric_add(shard, t->metrics.in_flight, -1);
-    st_metric_observe(shard, t->metrics.duration, st_loop_now(ev->home) - ev->arrived_ns, 1);
-    if (!ev->pending) { /* inline and deferred: the pass does not know of it */
-        st_metric_add(shard, t->pool->metrics.count, 1);
-        st_metric_add(shard, t->pool->metrics.immediate, 1);
-        st_metric_add(shard, t->pool->metrics.available, 100);
-    }
+    count_end(t, ev->home, ev->arrived_ns, outcome == ST_OUTCOME_OK);
+    count_worker(ev);
 }
 
 void st_event_finish(struct st_event *ev, const struct st_result *result)
@@ -273,4 +291,51 @@ void st_event_cancel(struct st_event *ev)
     queued = event_leave(ev);
     st_metric_add(ev->home->metrics, queued ? t->metrics.gone_queued : t->metrics.gone_running, 1);
     st_event_finish_as(ev, ST_OUTCOME_CANCELLED);
+}
+
+/* ---- events that end before their holds do ---- */
+
+bool st_event_may_go(const struct st_event *ev, uint32_t holds)
+{
+    return ev->holds == holds && ev->has_result && !ev->answered &&
+           atomic_load_explicit(&ev->refs, memory_order_acquire) == holds + 1 &&
+           atomic_load_explicit(&ev->token, memory_order_relaxed) == 0 &&
+           atomic_load_explicit(&ev->stream, memory_order_relaxed) == NULL;
+}
+
+void st_event_go(struct st_event *ev, struct st_keep *keep)
+{
+    keep->trigger = ev->trigger;
+    keep->home = ev->home;
+    keep->arrived_ns = ev->arrived_ns;
+    keep->text = ev->hold_text;
+    keep->error = ev->hold_error;
+    keep->holds = ev->holds;
+    ev->hold_text = NULL;
+    ev->holds = 0;
+    ev->answered = true;
+    if (st_unlikely(st_timer_armed(&ev->timer)))
+        st_loop_timer_cancel(ev->home, &ev->timer);
+    count_worker(ev);
+    atomic_store_explicit(&ev->refs, 1, memory_order_relaxed);
+}
+
+void st_keep_unhold(struct st_keep *keep, int status, const char *text)
+{
+    char *kept;
+
+    ST_ASSERT(keep->holds > 0);
+    keep->holds--;
+    if (st_unlikely(keep->error == ST_OK && status != ST_OK)) {
+        keep->error = status;
+        if (keep->holds > 0)
+            keep->text = st_strdup(text);
+    }
+    if (keep->holds > 0)
+        return;
+    kept = keep->text;
+    keep->text = NULL;
+    count_end(keep->trigger, keep->home, keep->arrived_ns, keep->error == ST_OK);
+    keep->done(keep, keep->error, kept != NULL ? kept : text);
+    free(kept);
 }

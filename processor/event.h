@@ -27,11 +27,14 @@
 #include "processor/core/timer.h"
 #include "processor/net/http_msg.h"
 
+struct st_emit;
 struct st_event_log;
 struct st_loop;
 struct st_pool;
 struct st_trigger;
 struct st_worker;
+
+STAILQ_HEAD(st_emit_list, st_emit);
 
 enum { ST_EVENT_MAGIC = 0x65766e74 };
 
@@ -105,6 +108,7 @@ struct st_event {
     int hold_error;              /* [home] of the first hold that failed */
     uint32_t holds;              /* [home] */
     char *hold_text;             /* [home] what it said, while others hold; or NULL */
+    struct st_emit_list emits;   /* [home] that hold it; processor/output.c only */
     _Atomic uint32_t token;      /* processor/deferred.c only; 0: never deferred */
     struct st_mail mail;         /* for the one hand-over between loops that is under way */
     struct st_timer timer;       /* [home] end of the wait for a worker, then eventTimeout */
@@ -134,6 +138,22 @@ struct st_event {
 };
 
 TAILQ_HEAD(st_event_list, st_event);
+
+/* What a trigger keeps of an event that it has let go of while emits hold it (st_outputs_keep).
+ * Home loop. */
+struct st_keep {
+    /* The last hold has ended: 0, or the error of the first that failed and its text, valid during
+     * the call. */
+    void (*done)(struct st_keep *keep, int status, const char *text);
+
+    /* event.c only */
+    struct st_trigger *trigger;
+    struct st_loop *home;
+    uint64_t arrived_ns;
+    char *text;
+    int error;
+    uint32_t holds; /* 0: not in use */
+};
 
 /* Starts an event of the trigger on its home loop with one reference, the home loop's. The memory
  * at `space` is the first block of its arena and part of the trigger's object. id and arrival are
@@ -175,6 +195,18 @@ void st_event_unhold(struct st_event *ev, int status);
 
 /* The same; where status is an error, the result has this text (copied), not the status's name. */
 void st_event_unhold_as(struct st_event *ev, int status, const char *text);
+
+/* True: an event that its trigger's held() is told of has nothing to it any more but its result and
+ * these holds, and can be let go of. */
+bool st_event_may_go(const struct st_event *ev, uint32_t holds);
+
+/* Such an event is over without complete(): its holds are the keep's from now on, and what it adds
+ * to the metrics is added when the last of them ends. The caller has set keep->done, and drops the
+ * home loop's reference, the only one. */
+void st_event_go(struct st_event *ev, struct st_keep *keep);
+
+/* As st_event_unhold_as, for a hold of a keep. */
+void st_keep_unhold(struct st_keep *keep, int status, const char *text);
 
 /* The result in ev->result is final. Home loop; takes one reference of the caller (the worker's or
  * token's). Late results are counted and dropped; otherwise the event is finished as soon as

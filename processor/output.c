@@ -19,17 +19,22 @@ enum { IDLE_EMITS = 1024, TEXT_MAX = 512 };
 /* Bytes of one output that may travel between loops. */
 #define MAX_COPIED ((uint64_t)64 << 20)
 
-/* A message of an event that its output has. */
-struct emit {
+/* A message of an event that its output has; one line of a cache. */
+struct st_emit {
     struct st_send send;
-    TAILQ_ENTRY(emit) link;
-    struct st_event *ev;
-    uint64_t bytes;
+    TAILQ_ENTRY(st_emit) link;     /* in open of its loop */
+    STAILQ_ENTRY(st_emit) sibling; /* in emits of its event, unless it is kept */
+    union {
+        struct st_event *ev;
+        struct st_keep *keep;
+    };
+    uint32_t bytes;
+    bool kept; /* the event is over, and keep is what it holds */
 };
 
 struct st_output_loop {
     struct st_slab emits;
-    TAILQ_HEAD(, emit) open;
+    TAILQ_HEAD(, st_emit) open;
     _Atomic uint64_t messages, bytes; /* in open; other loops read them */
     bool is_open;
 };
@@ -71,7 +76,7 @@ struct st_output *st_output_add(struct st_processor *p, const struct st_output_c
     o->processor = p;
     o->loops = st_calloc(p->loop_count, sizeof o->loops[0]);
     for (unsigned i = 0; i < p->loop_count; i++) {
-        st_slab_init(&o->loops[i].emits, "emit", sizeof(struct emit), IDLE_EMITS);
+        st_slab_init(&o->loops[i].emits, "emit", sizeof(struct st_emit), IDLE_EMITS);
         TAILQ_INIT(&o->loops[i].open);
     }
     register_metrics(o);
@@ -100,33 +105,45 @@ static void add(_Atomic uint64_t *to, uint64_t n)
                           memory_order_relaxed);
 }
 
-static void open_add(struct st_output_loop *ol, struct emit *e)
+static void open_add(struct st_output_loop *ol, struct st_emit *e)
 {
     TAILQ_INSERT_TAIL(&ol->open, e, link);
     add(&ol->messages, 1);
     add(&ol->bytes, e->bytes);
 }
 
-static void open_remove(struct st_output_loop *ol, struct emit *e)
+static void open_remove(struct st_output_loop *ol, struct st_emit *e)
 {
     TAILQ_REMOVE(&ol->open, e, link);
     add(&ol->messages, (uint64_t)-1);
-    add(&ol->bytes, -e->bytes);
+    add(&ol->bytes, -(uint64_t)e->bytes);
+}
+
+/* Ends the hold, after everything else. */
+static void emit_end(struct st_output_loop *ol, struct st_emit *e, int status, const char *text)
+{
+    struct st_emit end = *e;
+
+    open_remove(ol, e);
+    if (!end.kept)
+        STAILQ_REMOVE(&end.ev->emits, e, st_emit, sibling);
     st_slab_put(&ol->emits, e);
+    if (st_likely(end.kept))
+        st_keep_unhold(end.keep, status, text);
+    else
+        st_event_unhold_as(end.ev, status, text);
 }
 
 /* What it had not confirmed when it was closed has failed. */
 static void give_up(struct st_output *o, struct st_output_loop *ol)
 {
-    struct emit *e;
+    struct st_emit *e;
 
     while ((e = TAILQ_FIRST(&ol->open)) != NULL) {
-        struct st_event *ev = e->ev;
         char text[TEXT_MAX];
 
         snprintf(text, sizeof text, "emit to %s failed: the processor ends", o->name);
-        open_remove(ol, e);
-        st_event_unhold_as(ev, ST_ERR_CLOSED, text);
+        emit_end(ol, e, ST_ERR_CLOSED, text);
     }
 }
 
@@ -135,10 +152,12 @@ static void output_free(struct st_output *o)
     o->kind->destroy(o);
     for (unsigned i = 0; i < o->processor->loop_count; i++) {
         struct st_output_loop *ol = &o->loops[i];
-        struct emit *e;
+        struct st_emit *e;
 
-        while ((e = TAILQ_FIRST(&ol->open)) != NULL) /* never closed: the start failed */
+        while ((e = TAILQ_FIRST(&ol->open)) != NULL) { /* never closed: the start failed */
             open_remove(ol, e);
+            st_slab_put(&ol->emits, e);
+        }
         st_slab_close(&ol->emits);
     }
     free(o->loops);
@@ -240,19 +259,18 @@ void st_send_done(struct st_send *send, struct st_loop *loop, int status, const 
 
 static void emit_done(struct st_send *send, int status, const char *text)
 {
-    struct emit *e = ST_CONTAINER_OF(send, struct emit, send);
+    struct st_emit *e = ST_CONTAINER_OF(send, struct st_emit, send);
     struct st_output *o = send->output;
-    struct st_event *ev = e->ev;
-    struct st_output_loop *ol = &o->loops[ev->home->index];
+    const struct st_loop *home = e->kept ? e->keep->home : e->ev->home;
+    struct st_output_loop *ol = &o->loops[home->index];
     char why[TEXT_MAX];
 
-    open_remove(ol, e);
     if (st_likely(status == ST_OK)) {
-        st_event_unhold(ev, ST_OK);
+        emit_end(ol, e, ST_OK, "");
         return;
     }
     snprintf(why, sizeof why, "emit to %s failed: %s", o->name, text);
-    st_event_unhold_as(ev, status, why);
+    emit_end(ol, e, status, why);
 }
 
 static int check_message(const struct st_message *m, struct st_error *err)
@@ -279,7 +297,7 @@ static int emit_here(struct st_output *o, struct st_event *ev, const struct st_m
                      struct st_error *err)
 {
     struct st_output_loop *ol = &o->loops[ev->home->index];
-    struct emit *e;
+    struct st_emit *e;
     int code;
 
     if (st_unlikely(ev->answered))
@@ -292,10 +310,41 @@ static int emit_here(struct st_output *o, struct st_event *ev, const struct st_m
         st_slab_put(&ol->emits, e);
         return code;
     }
-    e->bytes = m->value.len + m->key.len;
+    e->bytes = (uint32_t)(m->value.len + m->key.len);
+    e->kept = false;
     open_add(ol, e);
+    STAILQ_INSERT_TAIL(&ev->emits, e, sibling);
     st_event_hold(ev);
     return ST_OK;
+}
+
+/* ---- kept ---- */
+
+static uint32_t emits_of(const struct st_event *ev)
+{
+    const struct st_emit *e;
+    uint32_t n = 0;
+
+    STAILQ_FOREACH (e, &ev->emits, sibling)
+        n++;
+    return n;
+}
+
+bool st_outputs_may_keep(const struct st_event *ev)
+{
+    return st_event_may_go(ev, emits_of(ev));
+}
+
+void st_outputs_keep(struct st_event *ev, struct st_keep *keep)
+{
+    struct st_emit *e;
+
+    STAILQ_FOREACH (e, &ev->emits, sibling) {
+        e->kept = true;
+        e->keep = keep;
+    }
+    st_event_go(ev, keep);
+    st_event_unref(ev);
 }
 
 /* ---- from other threads ---- */

@@ -18,6 +18,7 @@
 #include "processor/net/http_msg.h"
 
 struct st_event;
+struct st_keep;
 struct st_loop;
 struct st_output;
 struct st_output_config;
@@ -125,6 +126,14 @@ struct st_output *st_output_find(struct st_processor *p, struct st_slice name);
 /* Sends, and counts the outcome. On one of the processor's loops. As the kind's send. */
 int st_output_send(struct st_output *o, struct st_loop *loop, const struct st_message *m,
                    struct st_send *send, struct st_error *err) ST_MUST_CHECK;
+
+/* For a trigger's held(): nothing but emits holds the event, and it can be let go of. */
+bool st_outputs_may_keep(const struct st_event *ev);
+
+/* Lets go of such an event: kind->release() gets it before this returns, complete() never. When the
+ * outputs have confirmed its emits, or one has failed, keep->done() is called, which the caller has
+ * set; until then the keep stays where it is. */
+void st_outputs_keep(struct st_event *ev, struct st_keep *keep);
 
 /* How a kind ends a send; on the loop that sent. */
 void st_send_done(struct st_send *send, struct st_loop *loop, int status, const char *text);

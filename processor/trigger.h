@@ -64,7 +64,8 @@ struct st_trigger_kind {
     void (*complete)(struct st_event *ev, const struct st_result *result);
 
     /* Home loop: the handler is done with it, its result is in ev->result, and only holds delay
-     * complete(). May be NULL. */
+     * complete(). What needs nothing of the event any more may let go of it (st_outputs_keep). May
+     * be NULL. */
     void (*held)(struct st_event *ev);
 
     /* Home loop: copy borrowed bytes into memory of the event (st_event_detach). 0 or

@@ -241,6 +241,140 @@ static void test_fails(void **state)
     finish();
 }
 
+/* ---- events whose trigger lets go of them ---- */
+
+static struct {
+    struct st_keep keep;
+    bool let_go;
+    unsigned done;
+    int status;
+    char text[64];
+} kept;
+
+static void on_kept(struct st_keep *keep, int status, const char *text)
+{
+    assert_ptr_equal(keep, &kept.keep);
+    kept.done++;
+    kept.status = status;
+    snprintf(kept.text, sizeof kept.text, "%s", text);
+}
+
+static void let_go(struct st_event *ev)
+{
+    kept.let_go = st_outputs_may_keep(ev);
+    kept.keep.done = on_kept;
+    if (!kept.let_go)
+        return;
+    ST_CONTAINER_OF(ev, struct fake_event, ev)->answer->completed++; /* the fake's release() asks */
+    st_outputs_keep(ev, &kept.keep);
+}
+
+/* An event with two emits, whose handler has come back. */
+static struct fake_answer *begin_kept(struct st_trigger_kind *kind)
+{
+    struct fake_answer *a;
+
+    memset(&kept, 0, sizeof kept);
+    begin(&(struct fake_options){0});
+    *kind = *f.triggers[0].kind;
+    kind->held = let_go;
+    f.triggers[0].kind = kind;
+    a = fake_send(&f, 0, 0, "x");
+    assert_int_equal(emit(one, a, "a"), ST_OK);
+    assert_int_equal(emit(two, a, "b"), ST_OK);
+    return a;
+}
+
+static int64_t in_flight(void)
+{
+    return st_metric_value(f.triggers[0].metrics.in_flight);
+}
+
+static void check_kept(struct fake_answer *a, int status, const char *text)
+{
+    struct st_trigger *t = &f.triggers[0];
+
+    assert_int_equal(kept.done, 1);
+    assert_int_equal(kept.status, status);
+    assert_string_equal(kept.text, text);
+    assert_int_equal(st_metric_value(t->metrics.ok), status == ST_OK);
+    assert_int_equal(st_metric_value(t->metrics.failed), status != ST_OK);
+    assert_int_equal(in_flight(), 0);
+    fake_free(a);
+    finish();
+}
+
+static void test_kept(void **state)
+{
+    struct st_trigger_kind kind;
+    struct fake_answer *a = begin_kept(&kind);
+
+    (void)state;
+    fake_serve(&f.calls[0]);
+    assert_true(kept.let_go);
+    assert_int_equal(a->released, 1);
+    assert_int_equal(in_flight(), 1);
+    confirm(two, 0, ST_OK, "");
+    assert_int_equal(kept.done, 0);
+    confirm(one, 0, ST_OK, "");
+    check_kept(a, ST_OK, "");
+}
+
+static void test_kept_fails(void **state)
+{
+    struct st_trigger_kind kind;
+    struct fake_answer *a = begin_kept(&kind);
+
+    (void)state;
+    fake_serve(&f.calls[0]);
+    confirm(two, 0, ST_ERR_TIMEOUT, "nobody home");
+    confirm(one, 0, ST_ERR_CLOSED, "gone");
+    check_kept(a, ST_ERR_TIMEOUT, "emit to two failed: nobody home");
+}
+
+/* What failed before the handler came back counts, too. */
+static void test_kept_failed_before(void **state)
+{
+    struct st_trigger_kind kind;
+    struct fake_answer *a = begin_kept(&kind);
+
+    (void)state;
+    confirm(one, 0, ST_ERR_TIMEOUT, "nobody home");
+    fake_serve(&f.calls[0]);
+    assert_true(kept.let_go);
+    confirm(two, 0, ST_OK, "");
+    check_kept(a, ST_ERR_TIMEOUT, "emit to one failed: nobody home");
+}
+
+/* The outputs close while they have its emits. */
+static void test_kept_given_up(void **state)
+{
+    struct st_trigger_kind kind;
+    struct fake_answer *a = begin_kept(&kind);
+
+    (void)state;
+    fake_serve(&f.calls[0]);
+    on_all(close_on);
+    check_kept(a, ST_ERR_CLOSED, "emit to one failed: the processor ends");
+}
+
+/* Somebody else has it, too: it stays what it is. */
+static void test_not_kept(void **state)
+{
+    struct st_trigger_kind kind;
+    struct fake_answer *a = begin_kept(&kind);
+
+    (void)state;
+    st_event_ref(a->ev);
+    fake_serve(&f.calls[0]);
+    assert_false(kept.let_go);
+    confirm(two, 0, ST_OK, "");
+    confirm(one, 0, ST_OK, "");
+    st_event_unref(a->ev);
+    check_outcome(a, ST_OUTCOME_OK);
+    finish();
+}
+
 static void test_refused(void **state)
 {
     struct st_message m = message("a");
@@ -427,6 +561,11 @@ int main(void)
         cmocka_unit_test(test_find),
         cmocka_unit_test(test_holds),
         cmocka_unit_test(test_fails),
+        cmocka_unit_test(test_kept),
+        cmocka_unit_test(test_kept_fails),
+        cmocka_unit_test(test_kept_failed_before),
+        cmocka_unit_test(test_kept_given_up),
+        cmocka_unit_test(test_not_kept),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_closed),
         cmocka_unit_test(test_start_fails),

@@ -75,7 +75,7 @@ static void dead_letter_failed(struct kafka_record *r, const char *text)
 
 static void on_dead_letter(struct st_send *send, int status, const char *text)
 {
-    struct kafka_record *r = ST_CONTAINER_OF(send, struct kafka_record, send);
+    struct kafka_record *r = ST_CONTAINER_OF(send, struct kafka_failure, send)->record;
     struct kafka_partition *p = r->partition;
     struct kafka_trigger *kt = p->kt;
 
@@ -123,7 +123,7 @@ static void tell_origin(struct origin *o, const struct kafka_record *r)
     add(o, "st-src-partition", o->partition);
     add(o, "st-src-offset", o->offset);
     add(o, "st-attempts", o->attempts);
-    add(o, "st-error", r->reason);
+    add(o, "st-error", r->failure->reason);
     add(o, "st-first-seen", o->taken);
 }
 
@@ -143,10 +143,10 @@ void kafka_send_dead_letter(struct kafka_record *r)
     tell_origin(o, r);
     m.headers = o->headers;
     m.header_count = o->count;
-    r->send.done = on_dead_letter;
+    r->failure->send.done = on_dead_letter;
     TAILQ_INSERT_HEAD(&p->dying, r, held);
     st_lane_detach(&r->lane, true);
-    if (st_output_send(kt->dead_letters, kt->loop, &m, &r->send, &err) != ST_OK) {
+    if (st_output_send(kt->dead_letters, kt->loop, &m, &r->failure->send, &err) != ST_OK) {
         TAILQ_REMOVE(&p->dying, r, held);
         dead_letter_failed(r, err.text);
     }

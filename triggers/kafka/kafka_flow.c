@@ -12,8 +12,8 @@
 #include "processor/processor.h"
 #include "triggers/kafka/kafka_int.h"
 
-/* HELD_MOST: about 1 KiB each; of more, most have left the CPU's caches when they end. */
-enum { POLL_MOST = 1024, CLOCK_EVERY = 32, HELD_MOST = 8192 };
+/* HELD_MOST: about 500 bytes each; of more, most have left the CPU's caches when they end. */
+enum { POLL_MOST = 1024, CLOCK_EVERY = 32, HELD_MOST = 16384 };
 
 static struct kafka_record *record_of(struct st_lane_entry *e)
 {
@@ -178,7 +178,8 @@ void kafka_say(struct st_log_limit *limit, const struct kafka_record *r, const c
            ST_KV_STR("trigger", r->partition->kt->base.name),
            ST_KV_STR("topic", r->partition->topic), ST_KV_INT("partition", r->partition->number),
            ST_KV_UINT("offset", r->offset), ST_KV_UINT("attempt", r->attempt),
-           ST_KV_STR("outcome", outcome), ST_KV_STR("reason", r->reason),
+           ST_KV_STR("outcome", outcome),
+           ST_KV_STR("reason", r->failure != NULL ? r->failure->reason : ""),
            ST_KV_UINT("suppressed", suppressed));
 }
 
@@ -230,11 +231,15 @@ static const char *name_of(enum st_outcome outcome)
 
 static void keep_reason(struct kafka_record *r, const struct st_result *result)
 {
-    snprintf(r->reason, sizeof r->reason, "%s%s%.*s", name_of(result->outcome),
+    struct kafka_failure *f = r->failure != NULL ? r->failure : st_calloc(1, sizeof *f);
+
+    f->record = r;
+    r->failure = f;
+    snprintf(f->reason, sizeof f->reason, "%s%s%.*s", name_of(result->outcome),
              result->body.len > 0 ? ": " : "",
              (int)(result->body.len < 120 ? result->body.len : 120),
              result->body.len > 0 ? result->body.ptr : "");
-    for (char *c = r->reason; *c != '\0'; c++)
+    for (char *c = f->reason; *c != '\0'; c++)
         if ((unsigned char)*c < 0x20)
             *c = ' ';
 }
@@ -313,48 +318,88 @@ static void wait_for_ack(struct kafka_record *r)
         TAILQ_INSERT_HEAD(&p->waiting, r, held);
 }
 
-/* Its worker and its lane are free while its emits are confirmed; its key waits, so that a failed
- * one is tried again in its place. */
+/* An attempt has ended. */
+static void conclude(struct kafka_record *r, const struct st_result *result, bool wants_ack)
+{
+    struct kafka_partition *p = r->partition;
+    struct kafka_trigger *kt = p->kt;
+    bool late = r->epoch != p->wm.epoch; /* the partition is somebody else's */
+
+    p->running--;
+    if (st_unlikely(result->outcome != ST_OUTCOME_OK) && !late)
+        judge(r, result);
+    else if (st_unlikely(wants_ack) && !late)
+        wait_for_ack(r);
+    else
+        kafka_record_done(r);
+    if (st_unlikely(kt->lanes.waiting > 0 || !kafka_is_flowing(kt)))
+        kafka_pump_later(kt);
+}
+
+void kafka_complete(struct st_event *ev, const struct st_result *result)
+{
+    struct kafka_event *ke = ST_CONTAINER_OF(ev, struct kafka_event, ev);
+    struct kafka_trigger *kt = kafka_of(ev->trigger);
+
+    TAILQ_REMOVE(&kt->running, ke, link);
+    kt->dispatched--;
+    conclude(ke->record, result,
+             st_unlikely(kt->ack_mode != ST_ACK_IMPLICIT) && waits_for_ack(kt, result));
+}
+
+/* ---- emits under way ---- */
+
+static void end_held(struct kafka_record *r, const struct st_result *result)
+{
+    struct kafka_trigger *kt = r->partition->kt;
+
+    TAILQ_REMOVE(&kt->held, r, held);
+    r->is_held = false;
+    kt->held_count--;
+    conclude(r, result, r->wants_ack);
+}
+
+static void on_emitted(struct st_keep *keep, int status, const char *text)
+{
+    struct kafka_record *r = ST_CONTAINER_OF(keep, struct kafka_record, keep);
+    struct st_result result = {.outcome = ST_OUTCOME_OK};
+
+    if (st_unlikely(status != ST_OK))
+        result = (struct st_result){.outcome = ST_OUTCOME_ERROR, .body = st_slice_of(text)};
+    if (st_likely(r->is_held))
+        end_held(r, &result);
+    kafka_record_unref(r);
+}
+
+void kafka_cancel_held(struct kafka_record *r)
+{
+    const struct st_result result = {.outcome = ST_OUTCOME_CANCELLED};
+
+    end_held(r, &result);
+}
+
+/* Its worker, its lane and its event's memory are free while its emits are confirmed; its key
+ * waits, so that a failed one is tried again in its place. */
 void kafka_held(struct st_event *ev)
 {
     struct kafka_event *ke = ST_CONTAINER_OF(ev, struct kafka_event, ev);
     struct kafka_record *r = ke->record;
     struct kafka_trigger *kt = r->partition->kt;
 
-    if (ev->result.outcome != ST_OUTCOME_OK || kt->held >= HELD_MOST ||
-        r->epoch != r->partition->wm.epoch)
+    if (ev->result.outcome != ST_OUTCOME_OK || kt->held_count >= HELD_MOST ||
+        r->epoch != r->partition->wm.epoch || r->keep.holds > 0 || !st_outputs_may_keep(ev))
         return;
-    ke->held = true;
-    kt->held++;
+    TAILQ_REMOVE(&kt->running, ke, link);
     kt->dispatched--;
-    kafka_record_own(r);
+    TAILQ_INSERT_TAIL(&kt->held, r, held);
+    kt->held_count++;
+    r->is_held = true;
+    r->wants_ack = kt->ack_mode != ST_ACK_IMPLICIT && waits_for_ack(kt, &ev->result);
+    r->refs++;
+    r->keep.done = on_emitted;
+    st_outputs_keep(ev, &r->keep);
     st_lane_detach(&r->lane, true);
     kafka_pump_later(kt);
-}
-
-void kafka_complete(struct st_event *ev, const struct st_result *result)
-{
-    struct kafka_event *ke = ST_CONTAINER_OF(ev, struct kafka_event, ev);
-    struct kafka_record *r = ke->record;
-    struct kafka_partition *p = r->partition;
-    struct kafka_trigger *kt = p->kt;
-    bool late;
-
-    TAILQ_REMOVE(&kt->running, ke, link);
-    if (st_unlikely(ke->held))
-        kt->held--;
-    else
-        kt->dispatched--;
-    p->running--;
-    late = r->epoch != p->wm.epoch; /* the partition is somebody else's */
-    if (st_unlikely(result->outcome != ST_OUTCOME_OK) && !late)
-        judge(r, result);
-    else if (st_unlikely(kt->ack_mode != ST_ACK_IMPLICIT) && !late && waits_for_ack(kt, result))
-        wait_for_ack(r);
-    else
-        kafka_record_done(r);
-    if (st_unlikely(kt->lanes.waiting > 0 || !kafka_is_flowing(kt)))
-        kafka_pump_later(kt);
 }
 
 /* ---- explicit acknowledgement ---- */
@@ -383,6 +428,9 @@ void kafka_acknowledge(struct kafka_partition *p, uint64_t offset)
         if (r->partition == p && r->offset == offset)
             r->acknowledged = true;
     }
+    TAILQ_FOREACH (r, &p->kt->held, held)
+        if (r->partition == p && r->offset == offset)
+            r->acknowledged = true;
 }
 
 /* ---- the end of an assignment ---- */

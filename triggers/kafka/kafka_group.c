@@ -253,7 +253,13 @@ static void end_late(struct kafka_trigger *kt)
 {
     struct st_pool *pool = kt->base.pool;
     struct kafka_event *ke;
+    struct kafka_record *r, *next;
 
+    for (r = TAILQ_FIRST(&kt->held); r != NULL; r = next) {
+        next = TAILQ_NEXT(r, held);
+        if (!kafka_stays(kt, r->partition))
+            kafka_cancel_held(r);
+    }
     while ((ke = first_going(kt)) != NULL) {
         struct st_event *ev = &ke->ev;
         struct st_worker *w;

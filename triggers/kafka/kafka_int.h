@@ -88,7 +88,7 @@ struct kafka_partition {
     uint64_t full_lo;   /* wm.lo when it was looked at while full */
     uint64_t paused_ns;
     uint64_t seen_lo, seen_ns;        /* wm.lo when it was last seen to have moved, and when */
-    uint32_t running;                 /* records that workers have */
+    uint32_t running;                 /* records that workers have, or emits */
     uint32_t stopped;                 /* records that are out of attempts and were not put aside */
     struct kafka_record_list waiting; /* for an explicit acknowledgement, by offset */
     struct kafka_record_list dying;   /* for the delivery of their dead letters */
@@ -102,23 +102,32 @@ struct kafka_partition {
 struct kafka_record {
     struct st_lane_entry lane; /* first */
     struct kafka_partition *partition;
-    uint64_t offset, seq;
+    uint64_t seq;
+    char *bytes; /* key, value and headers once they are its own, or NULL */
+    uint32_t epoch;
+    uint32_t attempt; /* from 1 */
+    uint16_t refs;    /* itself until done, its events and its emits */
+    bool tombstone;
+    bool dying;                     /* its handler has had its attempts */
+    bool acknowledged;              /* its handler said so before it had ended */
+    bool is_held;                   /* its emits are under way */
+    bool wants_ack;                 /* an explicit one, once they are not */
+    TAILQ_ENTRY(kafka_record) held; /* in held of the trigger, waiting or dying of the partition */
+    struct st_keep keep;            /* its emits; in use beyond is_held when they are given up */
+    struct kafka_failure *failure;  /* of the last attempt, or NULL */
+    uint64_t offset;
     int64_t timestamp_ms; /* -1: none */
     uint64_t taken_ns;
-    TAILQ_ENTRY(kafka_record) held;    /* in waiting or dying of the partition */
-    const rd_kafka_message_t *message; /* borrowed, while it is being taken; else NULL */
-    char *bytes;                       /* key, value and headers once they are its own, or NULL */
     struct st_slice key, value;
     struct st_header *headers; /* in bytes, or in the trigger's scratch while borrowed; or NULL */
     uint32_t header_count;
-    uint32_t epoch;
-    uint32_t attempt; /* from 1 */
-    uint16_t refs;    /* itself until done, and its events */
-    bool tombstone;
-    bool dying;          /* its handler has had its attempts */
-    bool acknowledged;   /* its handler said so before it had ended */
+};
+
+/* What a record needs only once it has failed. */
+struct kafka_failure {
     struct st_send send; /* its dead letter */
-    char reason[160];    /* why the last attempt failed, for the dead letter; ""; last: see new */
+    struct kafka_record *record;
+    char reason[160];
 };
 
 /* One delivery of a record. */
@@ -126,7 +135,6 @@ struct kafka_event {
     struct st_event ev; /* first */
     struct kafka_record *record;
     TAILQ_ENTRY(kafka_event) link; /* in running, until answered */
-    bool held;                     /* its handler is done, and its emits are under way */
     _Alignas(16) char space[256];
 };
 
@@ -155,9 +163,10 @@ struct kafka_trigger {
     rd_kafka_topic_t *last_topic; /* and its librdkafka topic */
     struct st_slab records, events;
     struct kafka_event_list running;
-    struct kafka_batch *batch; /* that is being made; NULL: the pool takes no batches */
+    struct kafka_record_list held; /* records whose events are over, for their emits */
+    struct kafka_batch *batch;     /* that is being made; NULL: the pool takes no batches */
     uint32_t dispatched, max_dispatched;
-    uint32_t held; /* events that are not among the dispatched any more, but not answered */
+    uint32_t held_count;
     uint32_t full; /* partitions that are full and not paused: nothing is polled */
     uint32_t served;
     uint64_t poll_until_ns;
@@ -249,7 +258,7 @@ static inline bool kafka_is_flowing(const struct kafka_trigger *kt)
 static inline bool kafka_has_room(const struct kafka_trigger *kt, uint32_t n)
 {
     return kt->dispatched + n <= kt->max_dispatched &&
-           (kt->dispatched + kt->held == 0 || !st_outputs_are_busy(kt->base.processor));
+           (kt->dispatched + kt->held_count == 0 || !st_outputs_are_busy(kt->base.processor));
 }
 /* Others are being taken away, and it is not (cooperative-sticky). */
 bool kafka_stays(const struct kafka_trigger *kt, const struct kafka_partition *p);
@@ -287,6 +296,8 @@ void kafka_batch_drop(struct kafka_trigger *kt);
 void kafka_on_message(rd_kafka_message_t *m, void *opaque);
 void kafka_complete(struct st_event *ev, const struct st_result *result);
 void kafka_held(struct st_event *ev);
+/* Waits for the emits of a held record no more: as if its event had been cancelled. */
+void kafka_cancel_held(struct kafka_record *r);
 /* Dispatches what lanes and workers allow, at the end of this pass. */
 void kafka_pump_later(struct kafka_trigger *kt);
 /* A new event of a running record, not dispatched yet. */

@@ -1,6 +1,5 @@
 /* Messages and their events. A record is small and may wait in a lane for long; an event is big and
  * exists only while a worker has it, one for each delivery. */
-#include <stddef.h>
 #include <stdlib.h>
 
 #include "processor/core/alloc.h"
@@ -63,12 +62,10 @@ struct kafka_record *kafka_record_new(struct kafka_partition *p, const rd_kafka_
 {
     struct kafka_record *r = st_slab_get(&p->kt->records);
 
-    st_zero(r, offsetof(struct kafka_record, reason));
-    r->reason[0] = '\0';
+    st_zero(r, sizeof *r);
     r->partition = p;
     r->offset = (uint64_t)m->offset;
     r->timestamp_ms = rd_kafka_message_timestamp(m, NULL);
-    r->message = m;
     r->key = (struct st_slice){m->key, m->key_len};
     r->value = (struct st_slice){m->payload, m->len};
     r->tombstone = m->payload == NULL;
@@ -109,7 +106,6 @@ void kafka_record_own(struct kafka_record *r)
         at = put(at, &r->headers[i].name, r->headers[i].name_len);
         at = put(at, &r->headers[i].value, r->headers[i].value_len);
     }
-    r->message = NULL;
 }
 
 void kafka_record_unref(struct kafka_record *r)
@@ -117,6 +113,7 @@ void kafka_record_unref(struct kafka_record *r)
     if (--r->refs > 0)
         return;
     free(r->bytes);
+    free(r->failure);
     st_slab_put(&r->partition->kt->records, r);
 }
 
@@ -149,7 +146,6 @@ struct kafka_event *kafka_event_new(struct kafka_record *r)
 
     st_event_init(ev, &kt->base, kt->loop, ke->space, sizeof ke->space);
     ke->record = r;
-    ke->held = false;
     r->refs++;
     describe(ev, r);
     ev->flags = (r->bytes == NULL ? ST_EVENT_BORROWS : 0u) |

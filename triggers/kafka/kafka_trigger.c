@@ -58,6 +58,7 @@ static int kafka_init(struct st_trigger *t, struct st_error *err)
     kt->fd = -1;
     LIST_INIT(&kt->partitions);
     TAILQ_INIT(&kt->running);
+    TAILQ_INIT(&kt->held);
     pthread_mutex_init(&kt->trouble_lock, NULL);
     read_policy(kt);
     kt->is_static = kafka_attributes_of(kt)->allocation == KAFKA_STATIC;
@@ -119,6 +120,7 @@ static void kafka_close(struct st_trigger *t, struct st_loop *loop)
 {
     struct kafka_trigger *kt = kafka_of(t);
     struct kafka_event *ke;
+    struct kafka_record *r;
 
     if (loop != kt->loop)
         return;
@@ -128,6 +130,8 @@ static void kafka_close(struct st_trigger *t, struct st_loop *loop)
     }
     while ((ke = TAILQ_FIRST(&kt->running)) != NULL)
         st_event_cancel(&ke->ev); /* answers it: it leaves the list */
+    while ((r = TAILQ_FIRST(&kt->held)) != NULL)
+        kafka_cancel_held(r);
 }
 
 /* On its way to the trigger's loop. */
