@@ -286,7 +286,7 @@ def test_static_allocation(kafka: Client, function: Callable[..., Function]) -> 
 
 
 def test_stalled_handler_is_bounded(kafka: Client, function: Callable[..., Function]) -> None:
-    """Windows fill up, partitions are paused, memory stays; then everything comes through."""
+    """Windows fill up, nothing more is taken, memory stays; then everything comes through."""
     count, kib = size(8000), b"x" * 1024
     topic = kafka.create_topic(16)
     code = RECORDER + """
@@ -308,6 +308,43 @@ def handler(context, event):
         assert s.memory() - before < 8 << 20
     (f.dir / "out.jsonl.go").touch()
     wait_until(lambda: len(f.out.read_text().splitlines()) >= count, 60, "all came through")
+    f.wait_committed()
+
+
+@pytest.mark.parametrize(("count", "length"), [(4000, 1024), (60, 65536)])
+def test_small_prefetch(kafka: Client, function: Callable[..., Function], count: int,
+                        length: int) -> None:
+    """A handler that empties librdkafka's queue is not kept waiting: a full one is looked at again
+    only after a second, which would take a minute here."""
+    topic = kafka.create_topic(1)
+    kafka.produce(topic, [(f"k{i % 50}", b"x" * length) for i in range(count)])
+    f = function(topic, RECORDER + 'def handler(context, event):\n    os.write(FD, b"{}\\n")\n',
+                 workers=1, attributes={"prefetch": "64Ki"})
+    f.start()
+    wait_until(lambda: len(f.out.read_text().splitlines()) >= count, 30, "all came through")
+    f.wait_committed()
+
+
+def test_stuck_message_is_passed_by_others(
+        kafka: Client, function: Callable[..., Function]) -> None:
+    """A window full of bytes takes more as soon as they are gone, though its oldest message does
+    not end."""
+    topic = kafka.create_topic(1)
+    code = RECORDER + """
+def handler(context, event):
+    while event.key == b"stuck" and not os.path.exists(os.environ["OUT"] + ".go"):
+        time.sleep(0.02)
+    os.write(FD, b"{}\\n")
+"""
+    f = function(topic, code, workers=2, lanes=32,
+                 attributes={"windowBytes": "128Ki", "window": 4096})
+    kafka.produce(topic, [("stuck", b"")] + [(f"k{i % 40}", b"x" * 4096) for i in range(300)])
+    s = f.start()
+    others = 300 - 300 // 40 * 8
+    wait_until(lambda: len(f.out.read_text().splitlines()) >= others, 30, "others went on")
+    assert s.metric("nuclio_processor_handled_events_total") <= 300
+    (f.dir / "out.jsonl.go").touch()
+    wait_until(lambda: len(f.out.read_text().splitlines()) >= 301, 30, "all came through")
     f.wait_committed()
 
 

@@ -1,9 +1,9 @@
-/* librdkafka's consumer on a loop: its queue is served by callbacks when its eventfd says so, a
- * whole queue for one lock, and a callback ends the turn by rd_kafka_yield.
+/* librdkafka's consumer on a loop. Each partition has a queue of its own, besides that of the
+ * group; when the eventfd says that one of them has something, they are served by callbacks, a
+ * whole queue for one lock, in turns. A callback ends its turn by rd_kafka_yield.
  *
- * Back-pressure: a partition whose window is full stops the polling; what waits stays where it is.
- * Only when such a partition moves slowly it is paused, so that the others go on and the group is
- * heard: pausing throws away what was fetched of it. */
+ * Back-pressure: the queue of a partition whose window is full is left alone until that has moved.
+ * The others go on, the group is heard, and librdkafka fetches no more of it than `prefetch`. */
 #include <errno.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -15,7 +15,7 @@
 
 #define TICK_NS (250 * ST_MSEC)
 #define TURN_NS (2 * ST_MSEC)
-#define PAUSE_MIN_NS ST_SEC
+enum { POLL_MOST = 1024, QUANTUM = 256, CLOCK_EVERY = 32 };
 
 /* ---- windows ---- */
 
@@ -27,87 +27,114 @@ static bool is_over(const struct kafka_partition *p, unsigned eighths)
            p->lanes->bytes / 8 > a->window_bytes / 64 * eighths;
 }
 
-bool kafka_window_grew(struct kafka_partition *p)
+static bool is_full(const struct kafka_partition *p)
 {
     const struct kafka_attributes *a = kafka_attributes_of(p->kt);
 
-    if (st_likely(st_watermark_open(&p->wm) < (uint64_t)a->window &&
-                  p->lanes->bytes < a->window_bytes))
-        return false;
-    if (!p->full) {
-        p->full = true;
-        p->full_lo = p->wm.lo;
-        p->kt->full++;
-    }
-    return true;
-}
-
-static void set_full(struct kafka_partition *p, bool full)
-{
-    if (p->full == full)
-        return;
-    p->full = full;
-    p->kt->full += full ? 1u : -1u;
-    if (p->kt->full == 0) {
-        p->kt->yielded = true; /* something may be waiting */
-        kafka_pump_later(p->kt);
-    }
+    return st_watermark_open(&p->wm) >= (uint64_t)a->window || p->lanes->bytes >= a->window_bytes;
 }
 
 void kafka_window_moved(struct kafka_partition *p)
 {
-    if (st_unlikely(p->full) && !p->paused && !is_over(p, 7))
-        set_full(p, false);
-}
-
-static void pause_one(struct kafka_partition *p, bool pause)
-{
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_resp_err_t code;
-
-    rd_kafka_topic_partition_list_add(list, p->topic, p->number);
-    code = pause ? rd_kafka_pause_partitions(p->kt->rk, list)
-                 : rd_kafka_resume_partitions(p->kt->rk, list);
-    rd_kafka_topic_partition_list_destroy(list);
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
-        ST_LOG(ST_LOG_WARN, "processor.kafka", "A partition could not be paused or resumed",
-               ST_KV_STR("topic", p->topic), ST_KV_INT("partition", p->number),
-               ST_KV_STR("error", rd_kafka_err2str(code)));
-}
-
-void kafka_window_forget(struct kafka_partition *p)
-{
-    if (p->paused)
-        pause_one(p, false); /* librdkafka remembers it beyond the assignment */
-    else if (p->full)
-        p->kt->full--;
-    p->full = p->paused = false;
-}
-
-void kafka_window_pause(struct kafka_partition *p)
-{
-    if (!p->full || p->paused)
+    if (st_likely(!p->full) || is_over(p, 7))
         return;
-    set_full(p, false);
-    p->full = p->paused = true;
-    p->paused_ns = st_loop_now(p->kt->loop);
-    pause_one(p, true);
+    p->full = false;
+    p->kt->yielded = true; /* something may be waiting */
+    kafka_pump_later(p->kt);
 }
 
-/* A full partition that has moved by less than an eighth of its window since the last look would
- * take seconds to get half empty: the others shall not wait for it. */
-static void look_at_window(struct kafka_partition *p, uint64_t now)
-{
-    uint64_t moved = p->wm.lo - p->full_lo;
+/* ---- queues ---- */
 
-    if (p->paused && !is_over(p, 4) && now - p->paused_ns >= PAUSE_MIN_NS) {
-        p->paused = p->full = false;
-        pause_one(p, false);
-    } else if (p->full && !p->paused) {
-        p->full_lo = p->wm.lo;
-        if (moved < (uint64_t)kafka_attributes_of(p->kt)->window / 8)
-            kafka_window_pause(p);
-    }
+void kafka_queue_open(struct kafka_partition *p)
+{
+    static const uint64_t one = 1;
+
+    p->full = p->brimming = false;
+    p->queue = rd_kafka_queue_get_partition(p->kt->rk, p->topic, p->number);
+    ST_ASSERT(p->queue != NULL); /* makes what it does not know */
+    rd_kafka_queue_forward(p->queue, NULL);
+    rd_kafka_queue_io_event_enable(p->queue, p->kt->fd, &one, sizeof one);
+}
+
+void kafka_queue_close(struct kafka_partition *p)
+{
+    if (p->queue == NULL)
+        return;
+    rd_kafka_queue_io_event_enable(p->queue, -1, NULL, 0);
+    rd_kafka_queue_destroy(p->queue);
+    p->queue = NULL;
+}
+
+/* Others on this loop want their turn. */
+static bool turn_is_over(struct kafka_trigger *kt)
+{
+    if (++kt->served % CLOCK_EVERY != 0)
+        return false;
+    return kt->served >= POLL_MOST || st_clock_mono() >= kt->poll_until_ns;
+}
+
+bool kafka_queue_goes_on(struct kafka_partition *p)
+{
+    struct kafka_trigger *kt = p->kt;
+
+    kt->over = turn_is_over(kt);
+    if (st_unlikely(is_full(p)))
+        p->full = true;
+    else if (st_likely(!kt->over && ++kt->served_here < QUANTUM))
+        return true;
+    else
+        kt->yielded = true; /* it has more */
+    return false;
+}
+
+/* Where librdkafka has found a queue full, it looks again only after a second (before 2.2, whose
+ * fetch.queue.backoff.ms says when). A seek wakes it up, to where it is; there is nothing in the
+ * queue that it could throw away. */
+static void wake_up(struct kafka_partition *p)
+{
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(p->kt->rk, p->topic, NULL);
+
+    p->brimming = false;
+    if (topic == NULL)
+        return;
+    rd_kafka_seek(topic, p->number, (int64_t)p->wm.end, 0);
+    rd_kafka_topic_destroy(topic);
+}
+
+static void serve(struct kafka_partition *p)
+{
+    struct kafka_trigger *kt = p->kt;
+    uint64_t enough = kafka_attributes_of(kt)->prefetch_bytes / 4 * 3;
+    size_t messages = rd_kafka_queue_length(p->queue);
+
+    kt->served_here = 0;
+    rd_kafka_queue_poll_callback(p->queue, 0);
+    if (st_unlikely(messages * p->mean_bytes >= enough && messages > 0))
+        p->brimming = true;
+    if (st_unlikely(p->brimming) && !p->full && rd_kafka_queue_length(p->queue) == 0)
+        wake_up(p);
+}
+
+static struct kafka_partition *after(const struct kafka_partition *p)
+{
+    return LIST_NEXT(p, link) != NULL ? LIST_NEXT(p, link) : LIST_FIRST(&p->kt->partitions);
+}
+
+/* Each in turn, from where the last turn ended. */
+static void serve_partitions(struct kafka_trigger *kt)
+{
+    struct kafka_partition *first = kt->next != NULL ? kt->next : LIST_FIRST(&kt->partitions);
+    struct kafka_partition *p = first;
+
+    if (first == NULL)
+        return;
+    kt->over = false;
+    do {
+        if (p->queue != NULL && !p->full)
+            serve(p);
+        p = after(p);
+    } while (p != first && !kt->over);
+    kt->next = p;
 }
 
 /* ---- polling ---- */
@@ -116,12 +143,12 @@ void kafka_poll(struct kafka_trigger *kt)
 {
     if (kt->state == KAFKA_OFF || kt->state >= KAFKA_LEAVING || kt->queue == NULL)
         return;
-    if (kt->full > 0 && kafka_is_flowing(kt))
-        return; /* set_full() polls again */
     kt->yielded = false;
     kt->served = 0;
     kt->poll_until_ns = st_clock_mono() + TURN_NS;
     rd_kafka_queue_poll_callback(kt->queue, 0);
+    if (kafka_is_flowing(kt))
+        serve_partitions(kt);
     if (st_unlikely(kt->broker_trouble) && kt->served > 0) {
         kt->broker_trouble = false;
         kafka_trouble(kt, KAFKA_TROUBLE_BROKER, "");
@@ -138,14 +165,12 @@ static void on_tick(struct st_timer *t)
 {
     struct kafka_trigger *kt = ST_CONTAINER_OF(t, struct kafka_trigger, tick);
     struct kafka_partition *p;
-    uint64_t now = st_loop_now(kt->loop);
 
     st_loop_timer_arm(kt->loop, &kt->tick, TICK_NS);
     LIST_FOREACH (p, &kt->partitions, link) {
         if (!p->assigned)
             continue;
-        if (kafka_is_flowing(kt))
-            look_at_window(p, now);
+        kafka_window_moved(p); /* its bytes shrink, too, behind a message that does not end */
         kafka_publish(p);
     }
     kafka_poll(kt);
@@ -340,6 +365,8 @@ int kafka_consumer_open(struct kafka_trigger *kt, struct st_error *err)
 
 void kafka_consumer_close(struct kafka_trigger *kt)
 {
+    struct kafka_partition *p;
+
     st_loop_timer_cancel(kt->loop, &kt->tick);
     st_loop_timer_cancel(kt->loop, &kt->commit_timer);
     st_loop_timer_cancel(kt->loop, &kt->retry_timer);
@@ -350,6 +377,8 @@ void kafka_consumer_close(struct kafka_trigger *kt)
     if (kt->queue == NULL)
         return;
     event_del(&kt->fd_event);
+    LIST_FOREACH (p, &kt->partitions, link)
+        kafka_queue_close(p);
     rd_kafka_queue_io_event_enable(kt->queue, -1, NULL, 0);
     rd_kafka_queue_destroy(kt->queue);
     kt->queue = NULL;

@@ -13,7 +13,7 @@
 #include "triggers/kafka/kafka_int.h"
 
 /* HELD_MOST: about 500 bytes each; of more, most have left the CPU's caches when they end. */
-enum { POLL_MOST = 1024, CLOCK_EVERY = 32, HELD_MOST = 16384 };
+enum { HELD_MOST = 16384 };
 
 static struct kafka_record *record_of(struct st_lane_entry *e)
 {
@@ -50,14 +50,6 @@ static struct kafka_partition *partition_of(struct kafka_trigger *kt, const rd_k
     return kt->last;
 }
 
-/* Others on this loop want their turn. */
-static bool turn_is_over(struct kafka_trigger *kt)
-{
-    if (++kt->served % CLOCK_EVERY != 0)
-        return false;
-    return kt->served >= POLL_MOST || st_clock_mono() >= kt->poll_until_ns;
-}
-
 /* It was done in an earlier assignment, and only its position could not be committed. */
 static void pass_over(struct kafka_record *r)
 {
@@ -73,6 +65,7 @@ static void take(struct kafka_partition *p, const rd_kafka_message_t *m)
 
     r->seq = st_watermark_take(&p->wm, r->offset);
     r->taken_ns = st_loop_now(kt->loop);
+    p->mean_bytes = p->mean_bytes / 4 * 3 + r->lane.bytes / 4;
     if (st_unlikely(st_done_set_has(&p->before, r->offset))) {
         pass_over(r);
         return;
@@ -87,19 +80,13 @@ static void take(struct kafka_partition *p, const rd_kafka_message_t *m)
     }
 }
 
-/* Nobody would fetch again what a partition brings that stays. */
-static bool takes(const struct kafka_trigger *kt, const struct kafka_partition *p)
-{
-    return kafka_is_flowing(kt) || (kt->state == KAFKA_RUNNING && kafka_stays(kt, p));
-}
-
 void kafka_on_message(rd_kafka_message_t *m, void *opaque)
 {
     struct kafka_trigger *kt = opaque;
     struct kafka_partition *p = partition_of(kt, m);
 
     if (st_unlikely(m->err != RD_KAFKA_RESP_ERR_NO_ERROR || p == NULL || !p->assigned ||
-                    !takes(kt, p))) {
+                    !kafka_is_flowing(kt))) {
         return; /* what is not taken is fetched again by whoever has the partition next */
     }
     if (st_unlikely(st_watermark_has_taken(&p->wm, (uint64_t)m->offset))) {
@@ -107,12 +94,8 @@ void kafka_on_message(rd_kafka_message_t *m, void *opaque)
         return;
     }
     take(p, m);
-    if (st_unlikely(kafka_window_grew(p)) || st_unlikely(turn_is_over(kt))) {
-        if (!kafka_is_flowing(kt)) /* polling goes on: the group has something to say */
-            kafka_window_pause(p);
-        kt->yielded = true;
+    if (!st_likely(kafka_queue_goes_on(p)))
         rd_kafka_yield(kt->rk);
-    }
 }
 
 /* ---- between ---- */
@@ -143,7 +126,7 @@ static void flush_pump(struct st_flush *f)
     struct kafka_trigger *kt = ST_CONTAINER_OF(f, struct kafka_trigger, pump_flush);
 
     pump(kt);
-    if (kt->yielded && kt->full == 0)
+    if (kt->yielded)
         event_active(&kt->fd_event, EV_READ, 0); /* after the others of the next pass */
     if (!kafka_is_flowing(kt))
         kafka_group_step(kt);
@@ -451,5 +434,5 @@ void kafka_partition_drop(struct kafka_partition *p)
     if (p->stopped > 0)
         kafka_trouble(p->kt, KAFKA_TROUBLE_STOPPED, "");
     p->stopped = 0;
-    kafka_window_forget(p);
+    kafka_queue_close(p);
 }

@@ -126,6 +126,7 @@ static void begin_partition(struct kafka_trigger *kt, rd_kafka_topic_partition_t
     if (tp->err == RD_KAFKA_RESP_ERR_NO_ERROR && tp->offset >= 0)
         st_done_set_read(&p->before, (uint64_t)tp->offset, text);
     p->assigned = true;
+    kafka_queue_open(p);
     p->sent_ends = p->wm.ends;
 }
 
@@ -359,8 +360,6 @@ void kafka_group_forget(struct kafka_trigger *kt)
 
 static void revoke(struct kafka_trigger *kt, const rd_kafka_topic_partition_list_t *list)
 {
-    struct kafka_partition *p;
-
     ST_ASSERT(kt->revoked == NULL);
     kt->revoked = rd_kafka_topic_partition_list_copy(list);
     kt->lost = rd_kafka_assignment_lost(kt->rk) != 0;
@@ -368,9 +367,6 @@ static void revoke(struct kafka_trigger *kt, const rd_kafka_topic_partition_list
     kt->quiet_ns = 0;
     kt->revoke_began_ns = st_loop_now(kt->loop);
     st_loop_timer_arm(kt->loop, &kt->drain_timer, kafka_attributes_of(kt)->drain_ns);
-    LIST_FOREACH (p, &kt->partitions, link)
-        if (p->assigned && kafka_stays(kt, p))
-            kafka_window_pause(p);
     kafka_batch_drop(kt);
     if (kt->lost)
         end_late(kt);

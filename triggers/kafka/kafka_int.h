@@ -78,15 +78,15 @@ struct kafka_partition {
     char *topic;
     size_t topic_len;
     int32_t number;
-    bool assigned; /* messages are taken, offsets are committed */
-    bool full;     /* its window is */
-    bool paused;
+    bool assigned;           /* messages are taken, offsets are committed */
+    bool full;               /* its window is: its queue is left alone */
+    bool brimming;           /* its queue had about as much as librdkafka fetches ahead */
+    uint32_t mean_bytes;     /* of a message, about */
+    rd_kafka_queue_t *queue; /* while it is assigned; else NULL */
     struct st_watermark wm;
     struct st_done_set before; /* done in an earlier assignment, beyond its position */
     struct st_lane_shard *lanes;
-    uint64_t sent_ends; /* wm.ends of the last commit */
-    uint64_t full_lo;   /* wm.lo when it was looked at while full */
-    uint64_t paused_ns;
+    uint64_t sent_ends;               /* wm.ends of the last commit */
     uint64_t seen_lo, seen_ns;        /* wm.lo when it was last seen to have moved, and when */
     uint32_t running;                 /* records that workers have, or emits */
     uint32_t stopped;                 /* records that are out of attempts and were not put aside */
@@ -167,10 +167,12 @@ struct kafka_trigger {
     struct kafka_batch *batch;     /* that is being made; NULL: the pool takes no batches */
     uint32_t dispatched, max_dispatched;
     uint32_t held_count;
-    uint32_t full; /* partitions that are full and not paused: nothing is polled */
-    uint32_t served;
+    struct kafka_partition *next; /* whose turn it is to be served, or NULL: the first */
+    uint32_t served, served_here; /* messages in this turn, and of this partition */
     uint64_t poll_until_ns;
-    bool yielded, commit_under_way, broker_trouble;
+    bool over;    /* this turn is */
+    bool yielded; /* more may wait in a queue that tells nothing any more */
+    bool commit_under_way, broker_trouble;
     uint64_t commit_began_ns;
     rd_kafka_topic_partition_list_t *revoked; /* what the group takes away, until it may; or NULL */
     bool lost;    /* it has been taken away already: nobody waits for a commit */
@@ -219,16 +221,15 @@ rd_kafka_conf_t *kafka_consumer_conf(const struct kafka_trigger *kt, struct st_e
 
 /* kafka_consumer.c */
 int kafka_consumer_open(struct kafka_trigger *kt, struct st_error *err);
-/* Serves what librdkafka has, unless the windows are full. */
+/* Serves what librdkafka has: the group's matters, and messages where windows are not full. */
 void kafka_poll(struct kafka_trigger *kt);
 /* Looks at the window after its partition has moved. */
 void kafka_window_moved(struct kafka_partition *p);
-/* A message was added: true, nothing more may be taken. */
-bool kafka_window_grew(struct kafka_partition *p);
-/* If it is full: nothing more comes until it has moved. */
-void kafka_window_pause(struct kafka_partition *p);
-/* The partition goes: it is neither full nor paused when it comes again. */
-void kafka_window_forget(struct kafka_partition *p);
+/* A message was taken from its queue: false, it was the last one in this turn. */
+bool kafka_queue_goes_on(struct kafka_partition *p);
+/* Before and after its assignment; closing again is allowed. */
+void kafka_queue_open(struct kafka_partition *p);
+void kafka_queue_close(struct kafka_partition *p);
 /* Sends what the watermarks have gained; false: there is nothing to send, or it is under way. */
 bool kafka_commit(struct kafka_trigger *kt);
 void kafka_consumer_close(struct kafka_trigger *kt);

@@ -32,12 +32,12 @@
     F(rd_kafka_message_headers) F(rd_kafka_message_timestamp) F(rd_kafka_mem_free) F(rd_kafka_memberid) F(rd_kafka_metadata) \
     F(rd_kafka_metadata_destroy) F(rd_kafka_name) F(rd_kafka_new) \
     F(rd_kafka_oauthbearer_set_token) F(rd_kafka_oauthbearer_set_token_failure) \
-    F(rd_kafka_outq_len) F(rd_kafka_pause_partitions) F(rd_kafka_poll) \
+    F(rd_kafka_outq_len) F(rd_kafka_poll) \
     F(rd_kafka_poll_set_consumer) F(rd_kafka_produce) F(rd_kafka_producev) F(rd_kafka_purge) \
-    F(rd_kafka_query_watermark_offsets) F(rd_kafka_queue_destroy) F(rd_kafka_queue_get_consumer) \
-    F(rd_kafka_queue_get_main) F(rd_kafka_queue_io_event_enable) F(rd_kafka_queue_length) \
+    F(rd_kafka_query_watermark_offsets) F(rd_kafka_queue_destroy) F(rd_kafka_queue_forward) F(rd_kafka_queue_get_consumer) \
+    F(rd_kafka_queue_get_main) F(rd_kafka_queue_get_partition) F(rd_kafka_queue_io_event_enable) F(rd_kafka_queue_length) \
     F(rd_kafka_queue_new) F(rd_kafka_queue_poll) F(rd_kafka_queue_poll_callback) \
-    F(rd_kafka_rebalance_protocol) F(rd_kafka_resume_partitions) F(rd_kafka_set_log_queue) \
+    F(rd_kafka_rebalance_protocol) F(rd_kafka_seek) F(rd_kafka_set_log_queue) \
     F(rd_kafka_subscribe) F(rd_kafka_topic_destroy) F(rd_kafka_topic_name) F(rd_kafka_topic_new) \
     F(rd_kafka_topic_partition_list_add) F(rd_kafka_topic_partition_list_copy) \
     F(rd_kafka_topic_partition_list_del) F(rd_kafka_topic_partition_list_destroy) \
@@ -114,7 +114,6 @@ int st_rdkafka_load(struct st_error *err) ST_MUST_CHECK;
 #define rd_kafka_oauthbearer_set_token (*st_rdkafka.rd_kafka_oauthbearer_set_token)
 #define rd_kafka_oauthbearer_set_token_failure (*st_rdkafka.rd_kafka_oauthbearer_set_token_failure)
 #define rd_kafka_outq_len (*st_rdkafka.rd_kafka_outq_len)
-#define rd_kafka_pause_partitions (*st_rdkafka.rd_kafka_pause_partitions)
 #define rd_kafka_poll (*st_rdkafka.rd_kafka_poll)
 #define rd_kafka_poll_set_consumer (*st_rdkafka.rd_kafka_poll_set_consumer)
 #define rd_kafka_produce (*st_rdkafka.rd_kafka_produce)
@@ -122,15 +121,17 @@ int st_rdkafka_load(struct st_error *err) ST_MUST_CHECK;
 #define rd_kafka_purge (*st_rdkafka.rd_kafka_purge)
 #define rd_kafka_query_watermark_offsets (*st_rdkafka.rd_kafka_query_watermark_offsets)
 #define rd_kafka_queue_destroy (*st_rdkafka.rd_kafka_queue_destroy)
+#define rd_kafka_queue_forward (*st_rdkafka.rd_kafka_queue_forward)
 #define rd_kafka_queue_get_consumer (*st_rdkafka.rd_kafka_queue_get_consumer)
 #define rd_kafka_queue_get_main (*st_rdkafka.rd_kafka_queue_get_main)
+#define rd_kafka_queue_get_partition (*st_rdkafka.rd_kafka_queue_get_partition)
 #define rd_kafka_queue_io_event_enable (*st_rdkafka.rd_kafka_queue_io_event_enable)
 #define rd_kafka_queue_length (*st_rdkafka.rd_kafka_queue_length)
 #define rd_kafka_queue_new (*st_rdkafka.rd_kafka_queue_new)
 #define rd_kafka_queue_poll (*st_rdkafka.rd_kafka_queue_poll)
 #define rd_kafka_queue_poll_callback (*st_rdkafka.rd_kafka_queue_poll_callback)
 #define rd_kafka_rebalance_protocol (*st_rdkafka.rd_kafka_rebalance_protocol)
-#define rd_kafka_resume_partitions (*st_rdkafka.rd_kafka_resume_partitions)
+#define rd_kafka_seek (*st_rdkafka.rd_kafka_seek)
 #define rd_kafka_set_log_queue (*st_rdkafka.rd_kafka_set_log_queue)
 #define rd_kafka_subscribe (*st_rdkafka.rd_kafka_subscribe)
 #define rd_kafka_topic_destroy (*st_rdkafka.rd_kafka_topic_destroy)

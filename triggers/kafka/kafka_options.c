@@ -139,11 +139,11 @@ const struct st_option kafka_attribute_table[] = {
     {.name = "prefetch",
      .type = ST_OPT_SIZE,
      .offset = AT(prefetch_bytes),
-     .value = "64Mi",
+     .value = "4Mi",
      .min = 1024,
      .max = 2097151.0 * 1024,
-     .help = "Bytes that librdkafka fetches ahead, all partitions together.",
-     .example = "64Mi"},
+     .help = "Bytes of one partition that librdkafka fetches ahead.",
+     .example = "4Mi"},
     {.name = "window",
      .type = ST_OPT_INT,
      .offset = AT(window),
@@ -262,8 +262,7 @@ static int set_fetch(rd_kafka_conf_t *conf, const struct kafka_attributes *a, st
             ST_OK ||
         (most > 0 && st_kafka_conf_set(conf, err, "fetch.max.bytes", NUMBER(most)) != ST_OK))
         return ST_ERR_INVALID;
-    /* Bytes alone are the bound. When it is reached librdkafka looks again only after a second, so
-     * it is also the most that a second brings. */
+    /* Bytes alone are the bound; see wake_up() in kafka_consumer.c. */
     if (st_kafka_conf_set(conf, err, "queued.min.messages", "10000000") != ST_OK)
         return ST_ERR_INVALID;
     return st_kafka_conf_set(conf, err, "queued.max.messages.kbytes",
