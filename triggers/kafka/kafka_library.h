@@ -28,22 +28,22 @@
     F(rd_kafka_flush) F(rd_kafka_get_watermark_offsets) F(rd_kafka_header_add) \
     F(rd_kafka_header_cnt) F(rd_kafka_header_get_all) F(rd_kafka_headers_destroy) \
     F(rd_kafka_headers_new) F(rd_kafka_incremental_assign) F(rd_kafka_incremental_unassign) \
-    F(rd_kafka_last_error) F(rd_kafka_message_destroy) F(rd_kafka_message_errstr) \
-    F(rd_kafka_message_headers) F(rd_kafka_message_timestamp) F(rd_kafka_mem_free) F(rd_kafka_memberid) F(rd_kafka_metadata) \
-    F(rd_kafka_metadata_destroy) F(rd_kafka_name) F(rd_kafka_new) \
+    F(rd_kafka_last_error) F(rd_kafka_mem_free) F(rd_kafka_memberid) F(rd_kafka_message_destroy) \
+    F(rd_kafka_message_errstr) F(rd_kafka_message_headers) F(rd_kafka_message_timestamp) \
+    F(rd_kafka_metadata) F(rd_kafka_metadata_destroy) F(rd_kafka_name) F(rd_kafka_new) \
     F(rd_kafka_oauthbearer_set_token) F(rd_kafka_oauthbearer_set_token_failure) \
-    F(rd_kafka_outq_len) F(rd_kafka_poll) \
-    F(rd_kafka_poll_set_consumer) F(rd_kafka_produce) F(rd_kafka_producev) F(rd_kafka_purge) \
-    F(rd_kafka_query_watermark_offsets) F(rd_kafka_queue_destroy) F(rd_kafka_queue_forward) F(rd_kafka_queue_get_consumer) \
-    F(rd_kafka_queue_get_main) F(rd_kafka_queue_get_partition) F(rd_kafka_queue_io_event_enable) F(rd_kafka_queue_length) \
-    F(rd_kafka_queue_new) F(rd_kafka_queue_poll) F(rd_kafka_queue_poll_callback) \
-    F(rd_kafka_rebalance_protocol) F(rd_kafka_seek) F(rd_kafka_set_log_queue) \
-    F(rd_kafka_subscribe) F(rd_kafka_topic_destroy) F(rd_kafka_topic_name) F(rd_kafka_topic_new) \
-    F(rd_kafka_topic_partition_list_add) F(rd_kafka_topic_partition_list_copy) \
-    F(rd_kafka_topic_partition_list_del) F(rd_kafka_topic_partition_list_destroy) \
-    F(rd_kafka_topic_partition_list_find) F(rd_kafka_topic_partition_list_new) \
-    F(rd_kafka_topic_partition_list_sort) F(rd_kafka_unsubscribe) F(rd_kafka_version) F(rd_kafka_version_str) \
-    F(rd_kafka_yield)
+    F(rd_kafka_outq_len) F(rd_kafka_poll) F(rd_kafka_poll_set_consumer) F(rd_kafka_produce) \
+    F(rd_kafka_producev) F(rd_kafka_purge) F(rd_kafka_query_watermark_offsets) \
+    F(rd_kafka_queue_destroy) F(rd_kafka_queue_forward) F(rd_kafka_queue_get_consumer) \
+    F(rd_kafka_queue_get_main) F(rd_kafka_queue_get_partition) F(rd_kafka_queue_io_event_enable) \
+    F(rd_kafka_queue_length) F(rd_kafka_queue_new) F(rd_kafka_queue_poll) \
+    F(rd_kafka_queue_poll_callback) F(rd_kafka_rebalance_protocol) F(rd_kafka_seek) \
+    F(rd_kafka_set_log_queue) F(rd_kafka_subscribe) F(rd_kafka_topic_destroy) \
+    F(rd_kafka_topic_name) F(rd_kafka_topic_new) F(rd_kafka_topic_partition_list_add) \
+    F(rd_kafka_topic_partition_list_copy) F(rd_kafka_topic_partition_list_del) \
+    F(rd_kafka_topic_partition_list_destroy) F(rd_kafka_topic_partition_list_find) \
+    F(rd_kafka_topic_partition_list_new) F(rd_kafka_topic_partition_list_sort) \
+    F(rd_kafka_unsubscribe) F(rd_kafka_version) F(rd_kafka_version_str) F(rd_kafka_yield)
 // clang-format on
 
 struct st_rdkafka {
