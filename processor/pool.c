@@ -17,6 +17,9 @@
 
 enum { PICK_DEPTH = 8, FEED_BATCH = 64 };
 
+/* Of events that a worker gave back, where batches are made here. */
+#define GROUP_GIVEN_BACK UINT32_MAX
+
 /* Set-up */
 
 struct st_worker *st_pool_worker_new(struct st_pool *pool, unsigned index, struct st_slot *slot,
@@ -391,7 +394,7 @@ void st_pool_submit_batch(struct st_pool *pool, struct st_event *const *events, 
         events[i]->queued_ns = st_loop_now(home);
     }
     pthread_mutex_lock(&pool->lock);
-    if (++pool->last_group == 0)
+    if (++pool->last_group == GROUP_GIVEN_BACK)
         pool->last_group = 1;
     for (; kept < n && events[kept]->pending && pool_has_room(pool, events[kept]); kept++) {
         events[kept]->group = pool->last_group;
@@ -498,7 +501,9 @@ static void feed_batch(struct st_pool *pool, struct st_worker *w)
     unsigned n = 0;
 
     pthread_mutex_lock(&pool->lock);
-    if (w->running == 0 && pool_batch_is_due(pool, st_loop_now(w->loop)))
+    /* The loop's own clock may be older than what has just fallen due. */
+    if (w->running == 0 &&
+        (pool_batch_is_due(pool, st_loop_now(w->loop)) || pool_batch_is_due(pool, st_clock_mono())))
         n = pool_take(pool, w, events, assignments, pool->batch_size);
     pthread_mutex_unlock(&pool->lock);
     if (n > 0)
@@ -510,11 +515,16 @@ static void feed_batch(struct st_pool *pool, struct st_worker *w)
 static void deliver_feed(struct st_loop *loop ST_UNUSED, struct st_mail *mail)
 {
     struct st_worker *w = ST_CONTAINER_OF(mail, struct st_worker, feed_mail);
+    bool takes;
 
     pthread_mutex_lock(&w->pool->lock);
     w->feed_posted = false;
+    takes = pool_takes(w);
     pthread_mutex_unlock(&w->pool->lock);
-    feed_batch(w->pool, w);
+    if (takes)
+        feed_batch(w->pool, w);
+    else /* it has gone since; another one shall know */
+        st_pool_batch(w->pool);
 }
 
 /* By mail also on the worker's own loop: the caller may be in the middle of something. */
@@ -576,15 +586,20 @@ static void resubmit(struct st_pool *pool, struct st_event *ev)
            (atomic_load_explicit(&ev->claim, memory_order_relaxed) & 3u) == ST_CLAIM_CANCELLED;
     w = gone || pool->batch_size != 0 ? NULL : pool_any_with_credit(pool, ev);
     ev->queued_ns = st_loop_now(ev->home);
+    if (pool->batch_size != 0 && ev->group == 0)
+        ev->group = GROUP_GIVEN_BACK; /* it has waited for its batch once */
     if (w != NULL)
         a = pool_assign(w, ev);
     else if (!gone)
         pool_enqueue(pool, ev, true);
     pthread_mutex_unlock(&pool->lock);
-    if (w != NULL)
+    if (w != NULL) {
         hand_over(w, ev, a);
-    else if (!gone)
+    } else if (!gone) {
         st_event_time_wait(ev);
+        if (pool->batch_size != 0)
+            st_pool_batch(pool);
+    }
     st_event_unref(ev);
 }
 

@@ -162,18 +162,27 @@ static uint16_t index_of(struct st_process_worker *pw, const struct st_trigger *
     return pw->last_trigger_index;
 }
 
-/* It can't be sent at all. */
-static void fail_unsent(struct st_process_worker *pw, struct st_flight *f, const char *text)
+/* It can't be sent at all: ST_ERR_NOMEM, just now, or the record is too large. */
+static void fail_unsent(struct st_process_worker *pw, struct st_flight *f, int why)
 {
+    enum st_outcome outcome = why == ST_ERR_NOMEM ? ST_OUTCOME_NO_MEMORY : ST_OUTCOME_ERROR;
     struct st_event *ev = f->ev;
     bool owns = f->begun ? f->owns : st_flight_claim(pw, f);
 
     st_flight_leave(pw, f);
     pw->held--;
     if (owns)
-        st_answer_set(ev, ST_OUTCOME_ERROR, text);
+        st_answer_set(ev, outcome,
+                      why == ST_ERR_NOMEM
+                          ? "There is no memory left for the event's body: raise "
+                            "spec.stator.bodyMemory"
+                          : "The event is too large for its worker: raise spec.stator.ringBytes");
     st_worker_event_done(pw->w, 0);
     st_flight_complete(pw, ev, owns);
+    /* Its credit is granted anew, which the worker itself gives no reason for; not here: the caller
+     * may be in the middle of a list. */
+    pw->watched_seq = 0;
+    st_loop_timer_arm(pw->loop, &pw->slow, 0);
 }
 
 /* A body of more than `most` bytes goes to the pool, if there is one: 0, or why not. */
@@ -188,32 +197,33 @@ static int place_body(struct st_process_worker *pw, struct st_flight *f, size_t 
     return rc == ST_ERR_LIMIT ? ST_OK : rc; /* then in the record, if it fits there */
 }
 
+static size_t flight_size(const struct st_flight *f)
+{
+    return st_record_event_size(f->ev, f->has_ref ? &f->ref : NULL);
+}
+
 /* False: no room just now. */
 static bool send_flight(struct st_process_worker *pw, struct st_flight *f)
 {
-    const struct st_wire_ref *ref;
-    size_t size;
-    char *at;
     int rc = place_body(pw, f, ST_WIRE_INLINE_BODY);
+    size_t size = flight_size(f), most = st_channel_max_record(pw->channel);
+    char *at;
 
-    if (st_unlikely(rc == ST_ERR_NOMEM)) {
-        fail_unsent(pw, f,
-                    "There is no memory left for the event's body: raise "
-                    "spec.stator.bodyMemory");
+    if (st_unlikely(rc == ST_OK && size > most)) { /* perhaps without its body */
+        rc = place_body(pw, f, 0);
+        size = flight_size(f);
+        if (rc == ST_OK && size > most)
+            rc = ST_ERR_LIMIT;
+    }
+    if (st_unlikely(rc == ST_ERR_NOMEM || rc == ST_ERR_LIMIT)) {
+        fail_unsent(pw, f, rc);
         return true;
     }
-    if (st_unlikely(rc != ST_OK))
-        return false;
-    ref = f->has_ref ? &f->ref : NULL;
-    size = st_record_event_size(f->ev, ref);
-    if (st_unlikely(size > st_channel_max_record(pw->channel))) {
-        fail_unsent(pw, f, "The event is too large for its worker: raise spec.stator.ringBytes");
-        return true;
-    }
-    at = st_channel_reserve(pw->channel, size);
+    at = rc == ST_OK ? st_channel_reserve(pw->channel, size) : NULL;
     if (st_unlikely(at == NULL))
         return false;
-    st_record_event_put(at, size, f->ev, f->seq, index_of(pw, f->ev->trigger), ref);
+    st_record_event_put(at, size, f->ev, f->seq, index_of(pw, f->ev->trigger),
+                        f->has_ref ? &f->ref : NULL);
     f->place = st_channel_commit(pw->channel);
     f->sent = true;
     pw->unsent--;
@@ -317,11 +327,6 @@ void st_flight_refuse(struct st_worker *w, struct st_event *ev, uint32_t assignm
 
 /* Batches */
 
-static size_t flight_size(const struct st_flight *f)
-{
-    return st_record_event_size(f->ev, f->has_ref ? &f->ref : NULL);
-}
-
 static size_t batch_header(unsigned n)
 {
     size_t size = sizeof(struct st_wire_record) + n * sizeof(struct st_wire_section);
@@ -352,22 +357,33 @@ static void put_batch(struct st_process_worker *pw, char *at, size_t size,
     }
 }
 
+/* One that is too large for a record as it is: its body goes to the pool. True: its record fits
+ * now. False: *sent, it has failed, or it goes when the pool has room. */
+static bool shrink(struct st_process_worker *pw, struct st_flight *f, bool *sent)
+{
+    int rc = place_body(pw, f, 0);
+
+    if (rc == ST_OK && batch_header(1) + flight_size(f) <= st_channel_max_record(pw->channel))
+        return true;
+    *sent = rc == ST_OK || rc == ST_ERR_NOMEM;
+    if (*sent)
+        fail_unsent(pw, f, rc == ST_OK ? ST_ERR_LIMIT : rc);
+    return false;
+}
+
 /* Sends them together, or, where they are too large for one record, in two halves, which stay in
  * their order. False: the rest goes when there is room. */
 static bool send_batch(struct st_process_worker *pw, struct st_flight *const *flights, unsigned n)
 {
     size_t size = batch_header(n);
     uint64_t place;
+    bool sent;
     char *at;
 
     for (unsigned i = 0; i < n; i++)
         size += flight_size(flights[i]);
-    if (n == 1 && size > st_channel_max_record(pw->channel)) {
-        fail_unsent(pw, flights[0],
-                    "The event is too large for its worker: raise "
-                    "spec.stator.ringBytes");
-        return true;
-    }
+    if (n == 1 && size > st_channel_max_record(pw->channel))
+        return shrink(pw, flights[0], &sent) ? send_batch(pw, flights, 1) : sent;
     if (size > st_channel_max_record(pw->channel))
         return send_batch(pw, flights, n / 2) && send_batch(pw, flights + n / 2, n - n / 2);
     at = st_channel_reserve(pw->channel, size);

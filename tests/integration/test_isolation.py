@@ -128,6 +128,19 @@ def test_small_ring(isolated):
                 assert c.read_response().body == pattern(kib * 1024)
 
 
+def test_requests_larger_than_records(isolated):
+    """A body goes by the pool where its record would be too large; what can't be sent at all fails
+    alone, and its only worker goes on."""
+    s = isolated("echo", workers=1, own={"ringBytes": "64Ki"},
+                 trigger={"attributes": {"readBufferSize": 65536}})
+    large = [(f"X-{i}", "v" * 1000) for i in range(24)]
+    for kib in (1, 20, 40, 63, 64, 200):
+        assert s.request("POST", "/", pattern(kib * 1024)).body == pattern(kib * 1024)
+        answer = s.request("POST", "/", b"x", large)
+        assert (answer.status, b"ringBytes" in answer.body) == (500, True)
+    assert s.request("POST", "/", b"x").body == b"x"
+
+
 def test_reply_larger_than_the_pool_leaves_in_pieces(isolated):
     s = isolated("large", own={"bodyMemory": "1Mi"})
     for kib in (100, 3000, 20_000):

@@ -110,7 +110,7 @@ void kafka_batch_drop(struct kafka_trigger *kt)
     if (b == NULL)
         return;
     for (uint32_t i = b->count; i > 0; i--)
-        st_lane_retry(b->entries[i - 1], 0);
+        st_lane_retry(b->entries[i - 1], i); /* all of them due, in their order */
     b->count = 0;
     b->bytes = 0;
     st_loop_timer_cancel(kt->loop, &b->timer);

@@ -315,7 +315,7 @@ static void conclude(struct kafka_record *r, const struct st_result *result, boo
         wait_for_ack(r);
     else
         kafka_record_done(r);
-    if (st_unlikely(kt->lanes.waiting > 0 || !kafka_is_flowing(kt)))
+    if (st_unlikely(kt->lanes.waiting > 0 || kt->batch != NULL || !kafka_is_flowing(kt)))
         kafka_pump_later(kt);
 }
 
