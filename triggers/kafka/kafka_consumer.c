@@ -2,8 +2,10 @@
  * group; when the eventfd says that one of them has something, they are served by callbacks, a
  * whole queue for one lock, in turns. A callback ends its turn by rd_kafka_yield.
  *
- * Back-pressure: the queue of a partition whose window is full is left alone until that has moved.
- * The others go on, the group is heard, and librdkafka fetches no more of it than `prefetch`. */
+ * Back-pressure: nothing is taken while workers are busy and more waits in lanes than they can
+ * have; what is taken early only leaves the CPU's caches. The queue of a partition whose window is
+ * full is left alone until that has moved: the others go on, the group is heard, and librdkafka
+ * fetches no more of it than `prefetch`. */
 #include <errno.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -133,7 +135,8 @@ static void serve_partitions(struct kafka_trigger *kt)
         if (p->queue != NULL && !p->full)
             serve(p);
         p = after(p);
-    } while (p != first && !kt->over);
+        kt->sated = kafka_is_sated(kt);
+    } while (p != first && !kt->over && !kt->sated);
     kt->next = p;
 }
 
@@ -147,7 +150,7 @@ void kafka_poll(struct kafka_trigger *kt)
     kt->served = 0;
     kt->poll_until_ns = st_clock_mono() + TURN_NS;
     rd_kafka_queue_poll_callback(kt->queue, 0);
-    if (kafka_is_flowing(kt))
+    if (kafka_is_flowing(kt) && !kafka_is_sated(kt))
         serve_partitions(kt);
     if (st_unlikely(kt->broker_trouble) && kt->served > 0) {
         kt->broker_trouble = false;

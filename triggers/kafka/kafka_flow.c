@@ -126,7 +126,7 @@ static void flush_pump(struct st_flush *f)
     struct kafka_trigger *kt = ST_CONTAINER_OF(f, struct kafka_trigger, pump_flush);
 
     pump(kt);
-    if (kt->yielded)
+    if (kt->yielded || (kt->sated && !kafka_is_sated(kt)))
         event_active(&kt->fd_event, EV_READ, 0); /* after the others of the next pass */
     if (!kafka_is_flowing(kt))
         kafka_group_step(kt);

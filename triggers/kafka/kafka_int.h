@@ -166,11 +166,13 @@ struct kafka_trigger {
     struct kafka_record_list held; /* records whose events are over, for their emits */
     struct kafka_batch *batch;     /* that is being made; NULL: the pool takes no batches */
     uint32_t dispatched, max_dispatched;
+    uint32_t enough; /* messages in lanes, while workers are busy */
     uint32_t held_count;
     struct kafka_partition *next; /* whose turn it is to be served, or NULL: the first */
     uint32_t served, served_here; /* messages in this turn, and of this partition */
     uint64_t poll_until_ns;
     bool over;    /* this turn is */
+    bool sated;   /* enough wait in lanes: queues were left alone */
     bool yielded; /* more may wait in a queue that tells nothing any more */
     bool commit_under_way, broker_trouble;
     uint64_t commit_began_ns;
@@ -260,6 +262,11 @@ static inline bool kafka_has_room(const struct kafka_trigger *kt, uint32_t n)
 {
     return kt->dispatched + n <= kt->max_dispatched &&
            (kt->dispatched + kt->held_count == 0 || !st_outputs_are_busy(kt->base.processor));
+}
+/* Lanes could hand out something, so workers are busy, and have enough for them. */
+static inline bool kafka_is_sated(const struct kafka_trigger *kt)
+{
+    return kt->lanes.waiting >= kt->enough && !TAILQ_EMPTY(&kt->lanes.line);
 }
 /* Others are being taken away, and it is not (cooperative-sticky). */
 bool kafka_stays(const struct kafka_trigger *kt, const struct kafka_partition *p);

@@ -95,6 +95,7 @@ static int kafka_open(struct st_trigger *t, struct st_loop *loop, struct st_erro
         return ST_OK;
     kt->loop = loop;
     kt->max_dispatched = most_dispatched(t->pool);
+    kt->enough = 2 * (kt->max_dispatched > DISPATCHED_MIN ? kt->max_dispatched : DISPATCHED_MIN);
     kt->state = KAFKA_RUNNING;
     kafka_batch_open(kt);
     atomic_store_explicit(&kt->opened, loop, memory_order_release);
