@@ -80,12 +80,10 @@ bool kafka_queue_goes_on(struct kafka_partition *p)
     struct kafka_trigger *kt = p->kt;
 
     kt->over = turn_is_over(kt);
-    if (st_unlikely(is_full(p)))
-        p->full = true;
-    else if (st_likely(!kt->over && ++kt->served_here < QUANTUM))
+    p->full = is_full(p);
+    if (st_likely(!kt->over && !p->full && ++kt->served_here < QUANTUM))
         return true;
-    else
-        kt->yielded = true; /* it has more */
+    kt->yielded |= kt->over || !p->full; /* others have more, or it has */
     return false;
 }
 
@@ -150,7 +148,8 @@ void kafka_poll(struct kafka_trigger *kt)
     kt->served = 0;
     kt->poll_until_ns = st_clock_mono() + TURN_NS;
     rd_kafka_queue_poll_callback(kt->queue, 0);
-    if (kafka_is_flowing(kt) && !kafka_is_sated(kt))
+    kt->sated = kafka_is_sated(kt);
+    if (kafka_is_flowing(kt) && !kt->sated)
         serve_partitions(kt);
     if (st_unlikely(kt->broker_trouble) && kt->served > 0) {
         kt->broker_trouble = false;
