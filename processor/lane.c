@@ -8,10 +8,11 @@
 
 #include "processor/core/alloc.h"
 
-/* A key whose order is held up. Its head is its oldest member, the only one that may be handed out;
- * followers are the others in the order of their turns, in any state. Where a member's link is: a
- * follower's in `followers`, that of a head which waits in the lane's `ready`. Entries of the key
- * that are still in the lane's queue are moved when the queue comes to them. */
+/* A key whose order is held up. Its head is its oldest member, which is handed out before the
+ * others, though perhaps in one run with those right behind it; followers are the others in the
+ * order of their turns, in any state. Where a member's link is: a follower's in `followers`, that
+ * of a head which waits in the lane's `ready`. Entries of the key that are still in the lane's
+ * queue are moved when the queue comes to them. */
 struct st_lane_key {
     struct st_lane_key *next; /* in its place of the lane's table */
     struct st_lane *lane;
@@ -31,9 +32,15 @@ static void heap_set(struct st_lane_group *g, uint32_t at, struct st_lane_entry 
     e->heap = at;
 }
 
+/* What is due at one time goes in the order of its turns. */
+static bool is_later(const struct st_lane_entry *a, const struct st_lane_entry *b)
+{
+    return a->due_ns != b->due_ns ? a->due_ns > b->due_ns : a->turn > b->turn;
+}
+
 static void heap_up(struct st_lane_group *g, uint32_t at, struct st_lane_entry *e)
 {
-    while (at > 0 && g->heap[(at - 1) / 2]->due_ns > e->due_ns) {
+    while (at > 0 && is_later(g->heap[(at - 1) / 2], e)) {
         heap_set(g, at, g->heap[(at - 1) / 2]);
         at = (at - 1) / 2;
     }
@@ -45,9 +52,9 @@ static void heap_down(struct st_lane_group *g, uint32_t at, struct st_lane_entry
     uint32_t child;
 
     while ((child = 2 * at + 1) < g->heap_count) {
-        if (child + 1 < g->heap_count && g->heap[child + 1]->due_ns < g->heap[child]->due_ns)
+        if (child + 1 < g->heap_count && is_later(g->heap[child], g->heap[child + 1]))
             child++;
-        if (g->heap[child]->due_ns >= e->due_ns)
+        if (!is_later(e, g->heap[child]))
             break;
         heap_set(g, at, g->heap[child]);
         at = child;
@@ -394,6 +401,25 @@ static void hand_out(struct st_lane *lane, struct st_lane_entry *e)
     start(lane, e);
 }
 
+/* Hands out those behind the head e of its key, which was handed out just now, until one waits for
+ * something else. Returns how many; *bytes of max_bytes are used. */
+static unsigned take_followers(struct st_lane_entry *e, struct st_lane_entry **out, unsigned most,
+                               uint64_t *bytes, uint64_t max_bytes)
+{
+    struct st_lane_entry *f = TAILQ_FIRST(&e->key->followers);
+    unsigned n = 0;
+
+    for (; n < most && f != NULL && f->state == ST_LANE_WAITING && !f->alone &&
+           *bytes + f->bytes <= max_bytes;
+         f = TAILQ_NEXT(f, link)) {
+        e->lane->shard->group->waiting--;
+        start(e->lane, f);
+        *bytes += f->bytes;
+        out[n++] = f;
+    }
+    return n;
+}
+
 unsigned st_lane_take_run(struct st_lane_group *g, struct st_lane_entry **out, unsigned most,
                           uint64_t max_bytes)
 {
@@ -410,6 +436,8 @@ unsigned st_lane_take_run(struct st_lane_group *g, struct st_lane_entry **out, u
             hand_out(lane, e);
             bytes += e->bytes;
             out[n++] = e;
+            if (n < most && st_unlikely(e->key != NULL) && !e->alone)
+                n += take_followers(e, out + n, most - n, &bytes, max_bytes);
         }
         line_up(lane);
     }

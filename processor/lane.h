@@ -43,6 +43,7 @@ struct st_lane_entry {
     uint32_t bytes;  /* for the bounds and the size of runs; set before put */
     uint32_t heap;   /* private: place among the delayed ones */
     enum st_lane_state state;
+    bool alone; /* no other one of its key is in its run; the owner's to set */
 };
 
 TAILQ_HEAD(st_lane_entries, st_lane_entry);

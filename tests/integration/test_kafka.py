@@ -218,6 +218,32 @@ def handler(context, batch):
     f.wait_committed()
 
 
+def test_batches_after_a_retry(kafka: Client, function: Callable[..., Function]) -> None:
+    """A message that was tried again leaves its key as it was: what waits behind it comes in full
+    batches, not one by one."""
+    topic = kafka.create_topic(1)
+    code = RECORDER + """
+def handler(context, batch):
+    failed = os.environ["OUT"] + ".failed"
+    for event in batch:
+        note(event, size=len(batch))
+    if not os.path.exists(failed):
+        os.close(os.open(failed, os.O_CREAT))
+        raise RuntimeError("once")
+    return [context.Response(body="", event_id=event.id) for event in batch]
+"""
+    f = function(topic, code, workers=2, retry={"maxAttempts": 9, "base": "20ms"},
+                 batch={"mode": "enable", "batchSize": 50, "timeout": "200ms"})
+    kafka.produce(topic, numbered(500, 1))
+    f.start()
+    f.wait_for(500, 200)
+    f.wait_committed()
+    seen = f.seen()
+    repeated = len(seen) - 500
+    assert 1 <= repeated <= 50
+    assert sum(e["size"] < 10 for e in seen) <= 2 * repeated + 10, [e["size"] for e in seen]
+
+
 NATIVE = pytest.mark.parametrize("handler, isolation", [
     ("batch", "none"), ("batch_inline", "none"), ("batch", "process")])
 

@@ -206,6 +206,56 @@ static void test_run_bytes(void **state)
     finish(&t);
 }
 
+/* After a retry those behind it are in its run, except where it is to be alone. */
+static void test_run_after_retry(void **state)
+{
+    struct st_lane_entry *out[3];
+    struct setup t;
+
+    (void)state;
+    begin(&t, false, 1);
+    st_lane_put(t.s, &t.b, KEY);
+    st_lane_put(t.s, &t.c, KEY);
+    t.a.alone = true;
+    for (unsigned i = 0; i < 3; i++) { /* the first time they are moved behind it */
+        if (i == 2)
+            t.a.alone = false;
+        st_lane_retry(&t.a, 0);
+        st_lane_due(&t.g, 0);
+        assert_int_equal(st_lane_take_run(&t.g, out, 3, 1000), i < 2 ? 1 : 3);
+        assert_ptr_equal(out[0], &t.a);
+    }
+    assert_ptr_equal(out[1], &t.b);
+    assert_ptr_equal(out[2], &t.c);
+    st_lane_done(&t.b);
+    st_lane_retry(&t.a, 0);
+    st_lane_done(&t.c);
+    st_lane_due(&t.g, 0);
+    assert_next(&t, &t.a);
+    st_lane_done(&t.a);
+    finish(&t);
+}
+
+/* What comes back together keeps its order, where nothing else does. */
+static void test_due_at_one_time(void **state)
+{
+    struct st_lane_entry *next;
+    struct setup t;
+
+    (void)state;
+    begin(&t, true, 3);
+    st_lane_retry(&t.c, 50);
+    st_lane_retry(&t.b, 50);
+    st_lane_retry(&t.a, 50);
+    st_lane_due(&t.g, 50);
+    for (unsigned i = 0; i < 3; i++) {
+        next = (struct st_lane_entry *[]){&t.a, &t.b, &t.c}[i];
+        assert_next(&t, next);
+        st_lane_done(next);
+    }
+    finish(&t);
+}
+
 /* Retries of other keys that are always due at once: what is in the queue still has its turn. */
 static void test_retries_starve_nobody(void **state)
 {
@@ -675,7 +725,8 @@ int main(void)
         cmocka_unit_test(test_detach_behind_retry), cmocka_unit_test(test_held_ends_first),
         cmocka_unit_test(test_halt_behind_retry),   cmocka_unit_test(test_older_joins_ready),
         cmocka_unit_test(test_older_joins_held),    cmocka_unit_test(test_older_joins_halted),
-        cmocka_unit_test(test_run_bytes),           cmocka_unit_test(test_retries_starve_nobody),
+        cmocka_unit_test(test_run_bytes),           cmocka_unit_test(test_due_at_one_time),
+        cmocka_unit_test(test_run_after_retry),     cmocka_unit_test(test_retries_starve_nobody),
         cmocka_unit_test(test_shards_take_turns),   cmocka_unit_test(test_try),
         cmocka_unit_test(test_many_keys),           cmocka_unit_test(test_model_strict),
         cmocka_unit_test(test_model_relaxed),       cmocka_unit_test(test_model_none),

@@ -140,6 +140,7 @@ void kafka_send_dead_letter(struct kafka_record *r)
     m.value = r->value;
     m.key = r->key;
     r->dying = true;
+    r->lane.alone = true; /* its key waits until the dead letter is confirmed */
     tell_origin(o, r);
     m.headers = o->headers;
     m.header_count = o->count;
