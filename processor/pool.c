@@ -573,28 +573,38 @@ static struct st_worker *pool_any_with_credit(struct st_pool *pool, const struct
     return w != NULL ? w : TAILQ_FIRST(&pool->lists[ST_WORKER_BUSY]);
 }
 
+/* One of a batch that its trigger has made, whose other parts may still run, or wait for another
+ * attempt: only the trigger knows when its key may go on. */
+static bool is_of_trigger(const struct st_event *ev)
+{
+    return ev->group != 0 && ev->group != GROUP_GIVEN_BACK;
+}
+
 /* On the event's home loop, whose timer ends the wait; takes a reference. */
 static void resubmit(struct st_pool *pool, struct st_event *ev)
 {
     struct st_worker *w;
     uint32_t a = 0;
-    bool gone;
+    bool gone, refused;
 
     pthread_mutex_lock(&pool->lock);
     /* Withdrawn between the recall and here, or timed out before that. */
     gone = ev->answered ||
            (atomic_load_explicit(&ev->claim, memory_order_relaxed) & 3u) == ST_CLAIM_CANCELLED;
+    refused = !gone && is_of_trigger(ev);
     w = gone || pool->batch_size != 0 ? NULL : pool_any_with_credit(pool, ev);
     ev->queued_ns = st_loop_now(ev->home);
     if (pool->batch_size != 0 && ev->group == 0)
         ev->group = GROUP_GIVEN_BACK; /* it has waited for its batch once */
     if (w != NULL)
         a = pool_assign(w, ev);
-    else if (!gone)
+    else if (!gone && !refused)
         pool_enqueue(pool, ev, true);
     pthread_mutex_unlock(&pool->lock);
     if (w != NULL) {
         hand_over(w, ev, a);
+    } else if (refused) {
+        st_event_finish_as(ev, ST_OUTCOME_NO_WORKER);
     } else if (!gone) {
         st_event_time_wait(ev);
         if (pool->batch_size != 0)

@@ -103,7 +103,8 @@ void st_pool_feed(struct st_pool *pool, struct st_worker *w);
  * all of them, where events may be bound to one. Any loop. */
 void st_pool_batch(struct st_pool *pool);
 
-/* Back from an abandoned worker, not started: first in the queue. Takes the caller's reference. Any
+/* Back from an abandoned worker, not started: first in the queue; one of st_pool_submit_batch is
+ * answered NO_WORKER instead, since its trigger knows the order. Takes the caller's reference. Any
  * loop. */
 void st_pool_resubmit(struct st_pool *pool, struct st_event *ev);
 

@@ -43,6 +43,35 @@ def test_workers_die(kafka: Client, function: Callable[..., Function]) -> None:
     f.wait_committed()
 
 
+def test_a_worker_dies_in_a_part_of_a_batch(kafka: Client,
+                                            function: Callable[..., Function]) -> None:
+    """What of a batch the worker had not begun waits for what it died of: keys are in order."""
+    count = size(400)
+    code = RECORDER + """
+import signal
+
+def handler(context, batch):
+    died = os.environ["OUT"] + ".died"
+    if not os.path.exists(died):
+        os.close(os.open(died, os.O_CREAT))
+        os.kill(os.getpid(), signal.SIGKILL)
+    for event in batch:
+        note(event, size=len(batch))
+    return [context.Response(body="", event_id=event.id) for event in batch]
+"""
+    topic = kafka.create_topic(1)
+    f = function(topic, code, workers=2, retry={"maxAttempts": 9, "base": "2s"},
+                 spec={"stator": {"ringBytes": "64Ki"}},  # so that a batch does not fit
+                 batch={"mode": "enable", "batchSize": 100, "timeout": "200ms"})
+    kafka.produce(topic, [(key, f"{body:<4000}") for key, body in numbered(count, 3)])
+    f.start()
+    f.wait_for(count, 60)
+    f.check_order()
+    f.wait_committed()
+    assert set(f.places().values()) == {1}
+    assert max(e["size"] for e in f.seen()) < 100
+
+
 def test_processor_dies(kafka: Client, function: Callable[..., Function]) -> None:
     """kill -9 of the processor: what was done since the last commit is repeated, no more."""
     count = size(3000)
