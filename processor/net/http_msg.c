@@ -89,8 +89,12 @@ const struct st_header *st_headers_find(const struct st_headers *h, struct st_sl
 {
     uint8_t id = st_header_id_of(name.ptr, name.len);
 
-    if (id != ST_HDR_OTHER)
+    if (id != ST_HDR_OTHER) {
+        for (uint32_t i = h->count; st_unlikely(i > UINT8_MAX); i--)
+            if (h->items[i - 1].id == id)
+                return &h->items[i - 1];
         return st_headers_known(h, id);
+    }
     for (uint32_t i = h->count; i-- > 0;) {
         const struct st_header *it = &h->items[i];
         if (st_slice_ieq((struct st_slice){it->name, it->name_len}, name))

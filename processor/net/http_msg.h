@@ -46,7 +46,8 @@ struct st_header {
     uint8_t id; /* enum st_header_id */
 };
 
-/* All headers of a message in order, repeats included. */
+/* All headers of a message in order, repeats included. `last` knows the first UINT8_MAX of them;
+ * only messages of brokers have more, and st_headers_find looks at all. */
 struct st_headers {
     struct st_header *items;
     uint32_t count;

@@ -43,7 +43,7 @@ def test_headers(kafka: Client, function: Callable[..., Function]) -> None:
     code = RECORDER + """
 def handler(context, event):
     names = list(event.headers)
-    note(event, count=len(names), first=names[:1], last=names[-1:])
+    note(event, count=len(names), first=names[:1], last=names[-1:], type=event.content_type)
     if event.key == b"fails":
         raise ValueError("no good")
 """
@@ -55,14 +55,17 @@ def handler(context, event):
     kafka.produce(topic, [dict(key="all", value="", headers=headers(1024)), dict(key="none", value=""),
                           dict(key="more", value="", headers=headers(1030)),
                           dict(key="long", value="", headers=[("n" * 65536, b""), ("x" * 65535, b"")]),
-                          dict(key="fails", value="", headers=headers(300))])
+                          dict(key="fails", value="", headers=headers(300)),
+                          dict(key="typed", value="", headers=headers(300)
+                               + [("Content-Type", b"text/x-behind")])])
     f = function(topic, code, workers=1, retry={"maxAttempts": 1}, deadLetter={"topic": dead})
     s = f.start()
-    f.wait_for(5)
+    f.wait_for(6)
     f.wait_committed()
     seen = {e["key"]: e for e in f.seen()}
     assert {key: e["count"] for key, e in seen.items()} == {
-        "all": 1024, "none": 0, "more": 1024, "long": 1, "fails": 300}
+        "all": 1024, "none": 0, "more": 1024, "long": 1, "fails": 300, "typed": 301}
+    assert seen["typed"]["type"] == "text/x-behind"
     assert seen["more"]["first"] == ["h0"] and seen["more"]["last"] == ["h1023"]
     assert seen["long"]["first"] == ["x" * 65535]
     letter = kafka.read(dead)[0].headers()

@@ -121,6 +121,7 @@ void kafka_record_unref(struct kafka_record *r)
 
 static void describe(struct st_event *ev, const struct kafka_record *r)
 {
+    const struct st_header *type = NULL;
     struct st_headers *h = &ev->headers;
 
     h->items = r->headers;
@@ -128,10 +129,12 @@ static void describe(struct st_event *ev, const struct kafka_record *r)
     for (uint32_t i = 0; i < h->count && i < UINT8_MAX; i++)
         if (h->items[i].id != ST_HDR_OTHER)
             h->last[h->items[i].id] = (uint8_t)(i + 1);
-    if (h->count > 0 && h->last[ST_HDR_CONTENT_TYPE] != 0) {
-        const struct st_header *type = st_headers_known(h, ST_HDR_CONTENT_TYPE);
+    if (st_unlikely(h->count > UINT8_MAX))
+        type = st_headers_find(h, ST_SLICE("content-type"));
+    else if (h->count > 0)
+        type = st_headers_known(h, ST_HDR_CONTENT_TYPE);
+    if (type != NULL)
         ev->content_type = (struct st_slice){type->value, type->value_len};
-    }
     ev->body = r->value;
     ev->key = r->key;
 }
