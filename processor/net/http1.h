@@ -15,7 +15,7 @@
 
 enum {
     ST_HTTP1_MAX_PIPELINE = 128,
-    ST_HTTP1_MAX_HEADERS = 256,
+    ST_HTTP1_MAX_HEADERS = UINT8_MAX, /* what st_headers.last can name */
     ST_HTTP1_INLINE_HEADERS = 16,
     ST_HTTP1_MEMO_BYTES = 768 /* longest head that is kept to be recognised */
 };
