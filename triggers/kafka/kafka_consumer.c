@@ -343,6 +343,8 @@ int kafka_consumer_open(struct kafka_trigger *kt, struct st_error *err)
     kt->rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, text, sizeof text);
     if (kt->rk == NULL) {
         rd_kafka_conf_destroy(conf);
+        close(kt->fd);
+        kt->fd = -1;
         return st_error_set(err, ST_ERR_INVALID, "trigger %s: %s", kt->base.name, text);
     }
     st_kafka_client_started(kt->rk);
