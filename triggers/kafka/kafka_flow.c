@@ -13,7 +13,7 @@
 #include "triggers/kafka/kafka_int.h"
 
 /* HELD_MOST: about 500 bytes each; of more, most have left the CPU's caches when they end. */
-enum { HELD_MOST = 16384 };
+enum { HELD_MOST = 32768 };
 
 static struct kafka_record *record_of(struct st_lane_entry *e)
 {
