@@ -184,7 +184,7 @@ CASES = {c.name: c for c in (
          ("stator-kafka-python-batch",), runner="kafka", messages=_SMALL, count=1000000),
     Case("kafka-emit", "messages of 100 B, each published again by a C handler",
          ("limit_kafka_produce", "limit_kafka_copy"), ("stator-kafka-emit", "stator-kafka-emit-none"),
-         runner="kafka", echo=True, messages=_SMALL, count=1000000),
+         runner="kafka", echo=True, messages=_SMALL, count=3000000),
     Case("kafka-order", "100 keys, 8 partitions, a handler that waits for 1 ms, 64 threads", (),
          ("stator-kafka-partition", "stator-kafka-key4", "stator-kafka-key32"), runner="kafka",
          messages=_FEW_KEYS, count=60000, figure="req_s"),
