@@ -393,10 +393,30 @@ static void stop_waiting(struct kafka_record *r)
     kafka_record_done(r);
 }
 
+static bool is_at(const struct kafka_record *r, const struct kafka_partition *p, uint64_t offset)
+{
+    return r->partition == p && r->offset == offset && r->epoch == p->wm.epoch;
+}
+
+/* The record at offset that a worker has, or whose emits are under way; NULL: neither. Most are
+ * acknowledged in the order in which they ended, so that it is among the first. */
+static struct kafka_record *find_open(const struct kafka_partition *p, uint64_t offset)
+{
+    struct kafka_event *ke;
+    struct kafka_record *r;
+
+    TAILQ_FOREACH (ke, &p->kt->running, link)
+        if (is_at(ke->record, p, offset))
+            return ke->record;
+    TAILQ_FOREACH (r, &p->kt->held, held)
+        if (is_at(r, p, offset))
+            return r;
+    return NULL;
+}
+
 void kafka_acknowledge(struct kafka_partition *p, uint64_t offset)
 {
     struct kafka_record *r;
-    struct kafka_event *ke;
     uint64_t seq;
 
     /* As Nuclio's mark of an offset: it covers the earlier ones that wait, never those that run;
@@ -406,14 +426,9 @@ void kafka_acknowledge(struct kafka_partition *p, uint64_t offset)
     kafka_pump_later(p->kt);
     if (p->running == 0 || !st_watermark_find(&p->wm, offset, &seq))
         return;
-    TAILQ_FOREACH (ke, &p->kt->running, link) {
-        r = ke->record;
-        if (r->partition == p && r->offset == offset)
-            r->acknowledged = true;
-    }
-    TAILQ_FOREACH (r, &p->kt->held, held)
-        if (r->partition == p && r->offset == offset)
-            r->acknowledged = true;
+    r = find_open(p, offset);
+    if (r != NULL)
+        r->acknowledged = true;
 }
 
 /* ---- the end of an assignment ---- */
