@@ -77,6 +77,40 @@ def handler(context, event):
     assert set(map(tuple, keys.values())) == {(b"1", b"2", b"3")}
 
 
+def test_acknowledged_while_emits_are_under_way(function, kafka):
+    """By the handler or after it: the position waits for both, and nothing is handled again."""
+    topic, target = kafka.create_topic(2), kafka.create_topic(1)
+    code = RECORDER + """
+import asyncio
+from nuclio_sdk import QualifiedOffset
+
+async def later(context, place):
+    await asyncio.sleep(0.2)
+    await context.platform.explicit_ack(place)
+
+TASKS = set()
+
+async def handler(context, event):
+    context.emit("out", event.body, key=event.key)
+    place = QualifiedOffset.from_event(event)
+    if event.offset % 2:
+        await context.platform.explicit_ack(place)
+    else:
+        TASKS.add(asyncio.create_task(later(context, place)))
+    note(event)
+"""
+    f = function(topic, code, workers=2, explicitAckMode="explicitOnly", spec={
+        "stator": {"outputs": {"out": {"kind": "kafka", "brokers": [kafka.bootstrap],
+                                       "topic": target, "linger": "1s"}}}})
+    kafka.produce(topic, numbered(60, 60))
+    s = f.start()
+    f.wait_for(60)
+    f.wait_committed(30)
+    assert max(f.places().values()) == 1
+    assert len(kafka.read(target, 60)) == 60
+    assert s.metric("stator_retries_total") == 0
+
+
 @pytest.mark.parametrize("workers", [1, 6])
 def test_no_more_than_outputs_take(function, kafka, sink, workers):
     """An output that takes 8 messages at once, of handlers that are faster: they wait, none fails."""
