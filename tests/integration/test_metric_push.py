@@ -66,6 +66,10 @@ def gateway_fixture():
     g.server_close()
 
 
+# A push has the interval's time: where each one must be answered, enough for a busy machine.
+LONG = "2s"
+
+
 def sinks(url, interval="100ms", pull=None, **attributes):
     """metrics of platform.yaml: a gateway, and where `pull` is an address a scrape, too."""
     push = {"kind": "prometheusPush", "url": url, "attributes": {"interval": interval} | attributes}
@@ -81,15 +85,15 @@ def closed_port():
 
 
 def test_pushes_all_the_time(start, gateway):
-    s = start("hello", platform=sinks(gateway.url))
-    wait_until(lambda: len(gateway.pushes) >= 3, what="three pushes")
+    s = start("hello", platform=sinks(gateway.url, LONG))
+    wait_until(lambda: len(gateway.pushes) >= 3, 30, "three pushes")
     method, path, headers, _ = gateway.pushes[0]
     assert method == "PUT"
     assert path == "/metrics/job/test/instance/nuclio-test"
     assert headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert headers["User-Agent"] == "stator"
     assert s.request("GET").status == 200
-    wait_until(lambda: gateway.samples().sum(HANDLED, result="success") == 1, what="the event")
+    wait_until(lambda: gateway.samples().sum(HANDLED, result="success") == 1, 30, "the event")
     assert gateway.samples().sum(PUSHES, sink="gw", result="success") >= 2
     assert gateway.samples().sum(PUSHES, sink="gw", result="failure") == 0
     assert not s.log("could not be pushed")
@@ -142,12 +146,12 @@ def test_nobody_listens(start):
 
 def test_gateway_refuses_and_recovers(start, gateway):
     gateway.answer = (400, b"pushed metrics are invalid\nmore")
-    s = start("hello", platform=sinks(gateway.url))
-    warning = s.wait_log("could not be pushed")
+    s = start("hello", platform=sinks(gateway.url, LONG))
+    warning = s.wait_log("could not be pushed", 30)
     assert (warning["status"], warning["error"]) == (400, "pushed metrics are invalid")
-    wait_until(lambda: len(gateway.pushes) >= 3, what="more pushes")
+    wait_until(lambda: len(gateway.pushes) >= 3, 30, "more pushes")
     gateway.answer = (202, b"")
-    assert s.wait_log("pushed again")["failures"] >= 2
+    assert s.wait_log("pushed again", 30)["failures"] >= 2
     assert len(s.log("could not be pushed")) == 1
 
 
