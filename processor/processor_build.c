@@ -435,7 +435,7 @@ void st_processor_give_up(struct st_processor *p)
 {
     if (p->exit_code == 0)
         ST_LOG(ST_LOG_WARN, "processor", "A handler did not return; the process ends without it");
-    st_log_close();
+    st_log_abandon();
     _exit(p->exit_code);
 }
 

@@ -353,25 +353,37 @@ int st_log_open(const struct st_log_options *opt, struct st_error *err)
     return ST_OK;
 }
 
-void st_log_close(void)
+/* False: the log was not open, or its writer is left behind with all that it uses. */
+static bool end_writer(void)
 {
-    struct log_ring *ring, *next;
     struct timespec until;
 
     if (atomic_exchange(&logger.generation, 0) == 0)
-        return;
+        return false;
     atomic_store(&logger.closing, true);
     wake_write();
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += CLOSE_SECONDS;
-    if (pthread_timedjoin_np(logger.writer, NULL, &until) != 0)
-        return; /* a blocking sink that nobody reads: the writer keeps what it uses */
+    return pthread_timedjoin_np(logger.writer, NULL, &until) == 0;
+}
+
+void st_log_close(void)
+{
+    struct log_ring *ring, *next;
+
+    if (!end_writer())
+        return;
     for (ring = logger.rings; ring != NULL; ring = next) {
         next = ring->next;
         free(ring);
     }
     logger.rings = NULL;
     close(logger.wake_fd);
+}
+
+void st_log_abandon(void)
+{
+    end_writer();
 }
 
 uint64_t st_log_dropped(void)

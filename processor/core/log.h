@@ -87,6 +87,10 @@ int st_log_open(const struct st_log_options *opt, struct st_error *err) ST_MUST_
 /* Writes what is left and ends the writer. Other threads that log have ended. */
 void st_log_close(void);
 
+/* The same while other threads may still log, just before _exit: nothing that they use is freed.
+ * What they log from here on goes to stderr, or is lost. */
+void st_log_abandon(void);
+
 /* A record of component `name` ("processor.http"); text is a plain sentence, numbers go to vars. */
 void st_log_write(enum st_log_level level, const char *name, const char *text,
                   const struct st_log_var *vars);

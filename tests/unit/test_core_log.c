@@ -571,6 +571,64 @@ static void test_no_record_waits(void **state)
 }
 
 /* Voluntary context switches of the writer thread. */
+static void *log_for_ever(void *arg)
+{
+    for (;;)
+        ST_LOG(ST_LOG_INFO, arg, "again");
+    return NULL;
+}
+
+static void *log_from_now_on(void *arg)
+{
+    atomic_bool *now = arg;
+
+    while (!atomic_load(now))
+        ;
+    return log_for_ever("late");
+}
+
+/* A process with threads that log, two of them for the first time while it ends; goes with 7. */
+static _Noreturn void end_among_threads(int fd)
+{
+    static atomic_bool now;
+    struct st_log_options opt = {.fd = fd, .ring_bytes = 16384};
+    pthread_t thread;
+    bool ok = st_log_open(&opt, NULL) == ST_OK;
+
+    close(STDERR_FILENO); /* what they log in the end */
+    for (int t = 0; t < LOGGERS; t++)
+        ok &= pthread_create(&thread, NULL, t < 2 ? log_for_ever : log_from_now_on,
+                             t < 2 ? (void *)"stray" : (void *)&now) == 0;
+    usleep(5000);
+    ST_LOG(ST_LOG_INFO, "main", "last words");
+    atomic_store(&now, true);
+    st_log_abandon();
+    _exit(ok ? 7 : 8);
+}
+
+static void test_abandoned_among_threads(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 20; i++) {
+        struct reader r = {0};
+        int fds[2], status;
+        pid_t child;
+
+        assert_int_equal(pipe(fds), 0);
+        child = fork();
+        if (child == 0)
+            end_among_threads(fds[1]);
+        r.fd = fds[0];
+        start_reader(&r);
+        end_reader(&r, fds[1]);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 7);
+        assert_int_equal(count(r.text, "last words"), 1);
+        free(r.text);
+    }
+}
+
 static unsigned long writer_switches(void)
 {
     DIR *tasks = opendir("/proc/self/task");
@@ -724,6 +782,7 @@ int main(void)
         cmocka_unit_test(test_stalled_sink_does_not_hold_close),
         cmocka_unit_test(test_reader_that_left),
         cmocka_unit_test(test_no_record_waits),
+        cmocka_unit_test(test_abandoned_among_threads),
         cmocka_unit_test(test_idle_writer_sleeps),
         cmocka_unit_test(test_limit),
         cmocka_unit_test(test_limited_macro),
