@@ -413,6 +413,7 @@ class Load:
         self.answered = 0
         self.lost: list[str] = []     # requests on an accepted connection without an answer
         self.unused: list[float] = []  # closed without an answer: seconds since it was used
+        self.unaccepted = 0            # closed without an answer to the first request
         self.end = threading.Event()
         self.lock = threading.Lock()
         self.threads = [threading.Thread(target=self._client) for _ in range(clients)]
@@ -442,6 +443,8 @@ class Load:
                 with self.lock:
                     if getattr(e, "got", b""):
                         self.lost.append(f"request {used}: {e}")
+                    elif used == 0:
+                        self.unaccepted += 1
                     else:
                         self.unused.append(time.monotonic() - last)
                 return True
@@ -466,7 +469,8 @@ class Load:
 @pytest.mark.parametrize("keep", [True, False])
 def test_no_request_is_lost_under_load(start, handler, keep):
     """With a drainDelay every client that goes on learns in time: not even a kept connection
-    breaks, unless its client paused for that long."""
+    breaks, unless its client paused for that long. A client that connects in the instant in which
+    the listener closes may be refused by the kernel after its connect, as it is never accepted."""
     s = start(handler, workers=4, own={"drainDelay": "300ms"})
     load = Load(s, keep, clients=8)
     wait_until(lambda: load.answered > 100)
@@ -475,10 +479,8 @@ def test_no_request_is_lost_under_load(start, handler, keep):
     assert s.wait() == 0
     load.join()
     assert load.lost == []
-    if keep:
-        assert all(idle >= 0.3 for idle in load.unused), load.unused
-    else:  # connected in the instant in which the listener closed: never accepted
-        assert len(load.unused) <= 8
+    assert all(idle >= 0.3 for idle in load.unused), load.unused
+    assert load.unaccepted <= 8
 
 
 @pytest.mark.parametrize("keep", [True, False])
