@@ -70,8 +70,14 @@ int st_event_detach(struct st_event *ev)
         return ST_OK;
     code = ev->trigger->kind->detach(ev);
     if (code == ST_OK)
-        ev->flags &= ~(uint32_t)ST_EVENT_BORROWS;
+        ev->flags &= ~(uint32_t)(ST_EVENT_BORROWS | ST_EVENT_UNREAD);
     return code;
+}
+
+void st_event_read_unread(struct st_event *ev)
+{
+    ev->flags &= ~(uint32_t)ST_EVENT_UNREAD;
+    ev->trigger->kind->read(ev);
 }
 
 void st_uuid_text(const uint8_t id[16], char out[37])

@@ -84,7 +84,8 @@ enum st_event_flag {
     ST_EVENT_BORROWS = 1,        /* bytes lie in a buffer of the trigger: detach before they go */
     ST_EVENT_BODY_STREAMING = 2, /* reserved: the body is not whole */
     ST_EVENT_TOMBSTONE = 4,      /* a message without a value, which is not an empty one */
-    ST_EVENT_PATIENT = 8         /* waits for a worker for ever: its source keeps it anyway */
+    ST_EVENT_PATIENT = 8,        /* waits for a worker for ever: its source keeps it anyway */
+    ST_EVENT_UNREAD = 16         /* borrows, and st_event_read makes its headers */
 };
 
 struct st_event {
@@ -175,6 +176,16 @@ void st_event_unref(struct st_event *ev);
  * that may keep the event beyond the call of st_dispatch. 0 or ST_ERR_NOMEM: no body memory is
  * left. */
 int st_event_detach(struct st_event *ev) ST_MUST_CHECK;
+
+void st_event_read_unread(struct st_event *ev); /* for st_event_read */
+
+/* headers and content_type are there when this returns. Home loop, or once it borrows no more,
+ * when they always are. */
+static inline void st_event_read(struct st_event *ev)
+{
+    if (st_unlikely((ev->flags & ST_EVENT_UNREAD) != 0))
+        st_event_read_unread(ev);
+}
 
 /* The event will outlive the call of st_dispatch: detaches and counts it, starts its timeout, which
  * runs from now. Home loop, once; called for inline events that are deferred or held (not

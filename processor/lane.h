@@ -126,6 +126,14 @@ void st_lane_halt(struct st_lane_entry *e);
  * strict retries its key waits for that. For a held entry too: whether its key waits may change. */
 void st_lane_detach(struct st_lane_entry *e, bool hold_key);
 
+/* An entry of a lane has n bytes more than was known. */
+static inline void st_lane_grow(struct st_lane_entry *e, uint32_t n)
+{
+    e->bytes += n;
+    if (e->state != ST_LANE_OUT)
+        e->lane->shard->bytes += n;
+}
+
 /* Lets go what is due; returns when the next one will be, UINT64_MAX: none is delayed. */
 uint64_t st_lane_due(struct st_lane_group *g, uint64_t now_ns);
 

@@ -68,9 +68,13 @@ struct st_trigger_kind {
      * be NULL. */
     void (*held)(struct st_event *ev);
 
-    /* Home loop: copy borrowed bytes into memory of the event (st_event_detach). 0 or
-     * ST_ERR_NOMEM when body memory is used up. NULL: never borrows. */
+    /* Home loop: copy borrowed bytes into memory of the event (st_event_detach), and what is unread
+     * with them. 0 or ST_ERR_NOMEM when body memory is used up. NULL: never borrows. */
     int (*detach)(struct st_event *ev);
+
+    /* Home loop: make headers and content_type of an event that is ST_EVENT_UNREAD, which it is no
+     * more. NULL: none ever is. */
+    void (*read)(struct st_event *ev);
 
     /* Home loop: the last reference is gone, the memory is the trigger's again. */
     void (*release)(struct st_event *ev);

@@ -53,9 +53,24 @@ TEXT_ACCESSOR(method)
 TEXT_ACCESSOR(target)
 TEXT_ACCESSOR(path)
 TEXT_ACCESSOR(query)
-TEXT_ACCESSOR(content_type)
 TEXT_ACCESSOR(body)
 TEXT_ACCESSOR(key)
+
+static struct stator_str host_content_type(stator_event *event)
+{
+    struct st_event *ev = st_native_from(event);
+
+    st_event_read(ev);
+    return str_of(ev->content_type);
+}
+
+static const struct st_headers *headers_of(stator_event *event)
+{
+    struct st_event *ev = st_native_from(event);
+
+    st_event_read(ev);
+    return &ev->headers;
+}
 
 static struct stator_str host_topic(stator_event *ev)
 {
@@ -64,17 +79,17 @@ static struct stator_str host_topic(stator_event *ev)
 
 static size_t host_header_count(stator_event *ev)
 {
-    return st_native_from(ev)->headers.count;
+    return headers_of(ev)->count;
 }
 
 static struct stator_header host_header_at(stator_event *event, size_t i)
 {
-    struct st_event *ev = st_native_from(event);
+    const struct st_headers *headers = headers_of(event);
     const struct st_header *h;
 
-    if (i >= ev->headers.count)
+    if (i >= headers->count)
         return (struct stator_header){{NULL, 0}, {NULL, 0}};
-    h = &ev->headers.items[i];
+    h = &headers->items[i];
     return (struct stator_header){{h->name, h->name_len}, {h->value, h->value_len}};
 }
 
@@ -83,7 +98,7 @@ static struct stator_str host_header(stator_event *ev, const char *name)
     const struct st_header *h = NULL;
 
     if (name != NULL)
-        h = st_headers_find(&st_native_from(ev)->headers, st_slice_of(name));
+        h = st_headers_find(headers_of(ev), st_slice_of(name));
     return h != NULL ? (struct stator_str){h->value, h->value_len} : (struct stator_str){NULL, 0};
 }
 

@@ -144,3 +144,28 @@ def test_dead_letters_that_are_sent_again(start, kafka, sink):
              for _, _, headers, body in (sink.take() for _ in range(2 * count))]
     assert set(found) == {(f"key-{n:04}", f"{n:04}", "reject: poison", b"reject")
                           for n in range(count)}
+
+
+@pytest.mark.parametrize("handler, more", [("relay", {}), ("relay_blocking", {}),
+                                           ("relay", {"isolation": "process"})],
+                         ids=["inline", "thread", "process"])
+def test_headers_whenever_asked_for(function, kafka, handler, more):
+    """At once, after the message was copied, in a second attempt, never, of a dead letter."""
+    topic, dead, target = (kafka.create_topic(1) for _ in range(3))
+    f = function(topic, handler=handler, workers=1, deadLetter={"topic": dead},
+                 retry={"maxAttempts": 2, "base": "20ms"}, spec={"stator": more | {"outputs": {"out": {
+                     "kind": "kafka", "brokers": [kafka.bootstrap], "topic": target}}}})
+    sent = {body: [("h", body.encode()), ("content-type", b"text/x"), ("empty", b"")]
+            for body in ("at once", "late", "again", "never", "reject")} | {"none": []}
+    kafka.produce(topic, [dict(key=body, value=body, headers=headers)
+                          for body, headers in sent.items()])
+    f.start()
+    f.wait_committed(30)
+    found = {m.value().decode(): m for m in kafka.read(target, 5)}
+    assert set(found) == {"first", "at once text/x", "late text/x", "again text/x", "none "}
+    for body in ("at once", "late", "again"):
+        again = found[f"{body} text/x"]
+        assert (again.headers(), again.key()) == (sent[body], body.encode())
+    assert found["none "].headers() in (None, []) and found["none "].key() is None
+    letter = kafka.read(dead, 1)[0]
+    assert letter.headers()[:3] == sent["reject"] and letter.value() == b"reject"

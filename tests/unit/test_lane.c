@@ -519,6 +519,8 @@ static unsigned take(struct model *m, unsigned most, uint64_t bytes)
         sum += x->e.bytes;
     }
     MUST(m, n <= 1 || sum <= bytes);
+    if (n > 0 && st_rand_below(&m->rand, 4) == 0)
+        st_lane_grow(out[0], (uint32_t)st_rand_below(&m->rand, 100));
     return n;
 }
 

@@ -131,12 +131,12 @@ void kafka_send_dead_letter(struct kafka_record *r)
 {
     struct kafka_partition *p = r->partition;
     struct kafka_trigger *kt = p->kt;
-    struct origin *o =
-        st_calloc(1, sizeof *o + (r->header_count + OWN_HEADERS) * sizeof o->headers[0]);
     struct st_message m = {.topic = kt->dead_letter_topic, .is_tombstone = r->tombstone};
+    struct origin *o;
     struct st_error err;
 
     kafka_record_own(r); /* it may have to be sent again */
+    o = st_calloc(1, sizeof *o + (r->header_count + OWN_HEADERS) * sizeof o->headers[0]);
     m.value = r->value;
     m.key = r->key;
     r->dying = true;

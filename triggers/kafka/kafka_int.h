@@ -119,6 +119,7 @@ struct kafka_record {
     int64_t timestamp_ms; /* -1: none */
     uint64_t taken_ns;
     struct st_slice key, value;
+    const rd_kafka_message_t *unread; /* whose headers nobody has asked for yet, or NULL */
     struct st_header *headers; /* in bytes, or in the trigger's scratch while borrowed; or NULL */
     uint32_t header_count;
 };
@@ -288,6 +289,7 @@ void kafka_record_own(struct kafka_record *r);
 void kafka_record_unref(struct kafka_record *r);
 struct kafka_event *kafka_event_new(struct kafka_record *r);
 int kafka_detach(struct st_event *ev);
+void kafka_read(struct st_event *ev);
 void kafka_release(struct st_event *ev);
 
 /* kafka_dead_letter.c: finds or makes the output of dead letters. */

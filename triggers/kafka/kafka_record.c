@@ -21,13 +21,20 @@ static void make_room(struct kafka_trigger *kt, size_t count)
     kt->scratch_room = count;
 }
 
-/* Borrowed headers, in the trigger's scratch. What events can't have is left out, and told. */
-static void borrow_headers(struct kafka_record *r, const rd_kafka_message_t *m)
+/* Borrowed headers, in the trigger's scratch. What events can't have is left out, and told.
+ *
+ * Not before somebody asks: to find out that a message has none, librdkafka (2.0) allocates and
+ * clears a buffer, which takes as long as half of all that is ours of a message. */
+static void read_headers(struct kafka_record *r)
 {
     struct kafka_trigger *kt = r->partition->kt;
+    const rd_kafka_message_t *m = r->unread;
     rd_kafka_headers_t *headers;
     size_t count, bytes = 0;
 
+    if (m == NULL)
+        return;
+    r->unread = NULL;
     if (rd_kafka_message_headers(m, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR)
         return;
     count = rd_kafka_header_cnt(headers);
@@ -50,7 +57,7 @@ static void borrow_headers(struct kafka_record *r, const rd_kafka_message_t *m)
         bytes += len + size;
     }
     r->headers = kt->scratch;
-    r->lane.bytes += (uint32_t)(bytes + r->header_count * sizeof kt->scratch[0]);
+    st_lane_grow(&r->lane, (uint32_t)(bytes + r->header_count * sizeof kt->scratch[0]));
     if (st_unlikely(r->header_count < count))
         kafka_say(&kt->limits.headers, r,
                   "Headers of a message are left out: more than 1024, or a name that is empty or "
@@ -73,7 +80,7 @@ struct kafka_record *kafka_record_new(struct kafka_partition *p, const rd_kafka_
     r->attempt = 1;
     r->refs = 1;
     r->lane.bytes = (uint32_t)(m->len + m->key_len);
-    borrow_headers(r, m);
+    r->unread = m;
     return r;
 }
 
@@ -88,12 +95,14 @@ static char *put(char *at, const char **ptr, size_t len)
 
 void kafka_record_own(struct kafka_record *r)
 {
-    size_t table = r->header_count * sizeof r->headers[0];
-    size_t size = table + r->key.len + r->value.len;
+    size_t table, size;
     char *at;
 
     if (r->bytes != NULL)
         return;
+    read_headers(r);
+    table = r->header_count * sizeof r->headers[0];
+    size = table + r->key.len + r->value.len;
     for (uint32_t i = 0; i < r->header_count; i++)
         size += r->headers[i].name_len + r->headers[i].value_len;
     r->bytes = st_malloc(size + 1);
@@ -119,7 +128,7 @@ void kafka_record_unref(struct kafka_record *r)
 
 /* ---- events ---- */
 
-static void describe(struct st_event *ev, const struct kafka_record *r)
+static void describe_headers(struct st_event *ev, const struct kafka_record *r)
 {
     const struct st_header *type = NULL;
     struct st_headers *h = &ev->headers;
@@ -135,8 +144,6 @@ static void describe(struct st_event *ev, const struct kafka_record *r)
         type = st_headers_known(h, ST_HDR_CONTENT_TYPE);
     if (type != NULL)
         ev->content_type = (struct st_slice){type->value, type->value_len};
-    ev->body = r->value;
-    ev->key = r->key;
 }
 
 struct kafka_event *kafka_event_new(struct kafka_record *r)
@@ -150,8 +157,12 @@ struct kafka_event *kafka_event_new(struct kafka_record *r)
     st_event_init(ev, &kt->base, kt->loop, ke->space, sizeof ke->space);
     ke->record = r;
     r->refs++;
-    describe(ev, r);
+    ev->body = r->value;
+    ev->key = r->key;
+    if (r->unread == NULL)
+        describe_headers(ev, r);
     ev->flags = (r->bytes == NULL ? ST_EVENT_BORROWS : 0u) |
+                (r->unread != NULL ? ST_EVENT_UNREAD : 0u) |
                 (r->tombstone ? ST_EVENT_TOMBSTONE : 0u) | ST_EVENT_PATIENT;
     /* None is read back from where it was just written: that would wait for the stores. */
     ev->target = topic;
@@ -171,8 +182,18 @@ int kafka_detach(struct st_event *ev)
     struct kafka_record *r = event_of(ev)->record;
 
     kafka_record_own(r);
-    describe(ev, r);
+    ev->body = r->value;
+    ev->key = r->key;
+    describe_headers(ev, r);
     return ST_OK;
+}
+
+void kafka_read(struct st_event *ev)
+{
+    struct kafka_record *r = event_of(ev)->record;
+
+    read_headers(r);
+    describe_headers(ev, r);
 }
 
 void kafka_release(struct st_event *ev)

@@ -230,6 +230,7 @@ const struct st_trigger_kind st_trigger_kafka_kind = {
     .complete = kafka_complete,
     .held = kafka_held,
     .detach = kafka_detach,
+    .read = kafka_read,
     .release = kafka_release,
     .acknowledge = kafka_acknowledge_at,
     .trouble = kafka_show_trouble,
