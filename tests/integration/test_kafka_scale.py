@@ -93,6 +93,59 @@ def handler(context, event):
     f.wait_committed()
 
 
+def test_full_queues_while_others_come_and_go(kafka: Client,
+                                              function: Callable[..., Function]) -> None:
+    """What librdkafka had fetched of a partition that was taken away may still lie in its queue
+    when that comes back: it is thrown away, and nothing begins anew for that."""
+    count = size(1500)
+    topic = kafka.create_topic(2)
+    code = RECORDER + """
+def handler(context, event):
+    time.sleep(0.002)
+    note(event)
+"""
+    f = function(topic, code, workers=2, attributes={"window": 64, "prefetch": "256Ki"})
+    kafka.produce(topic, [(f"k{i % 40}", b"x" * 4096) for i in range(count)])
+    first = f.start()
+    f.wait_for(count // 10)
+    second = f.start()
+    wait_until(lambda: second.log("Partitions were assigned"), 30, "it has one of them")
+    f.wait_for(count // 5)
+    second.stop()
+    wait_until(lambda: len(first.log("Partitions were assigned")) == 3, 30, "it has both again")
+    f.wait_for(count)
+    f.wait_committed()
+    assert set(f.places().values()) == {1}
+
+
+def test_queues_of_partitions_that_went(kafka: Client, function: Callable[..., Function]) -> None:
+    """What was fetched of partitions that are somebody else's now takes no memory any more."""
+    topic, partitions, prefetch = kafka.create_topic(8), 8, 256 << 10
+    code = RECORDER + """
+def handler(context, event):
+    while not os.path.exists(os.environ["OUT"] + ".go"):
+        time.sleep(0.02)
+    note(event)
+"""
+    f = function(topic, code, workers=2, attributes={
+        "window": 64, "prefetch": "256Ki", "fetchDefault": 65536, "statisticsInterval": "200ms",
+        "maxWaitHandlerDuringRebalance": "50ms"})
+    count = partitions * 160
+    kafka.produce(topic, [dict(partition=i % partitions, key=f"k{i % 40}", value=b"x" * 4096)
+                          for i in range(count)], batch_num_messages=10)
+    first = f.start()
+
+    def fetched() -> float:
+        return sum(first.metrics().find("stator_kafka_prefetched_bytes").values())
+    wait_until(lambda: fetched() >= partitions * prefetch, 30, "queues are full")
+    second = f.start()
+    wait_until(lambda: second.log("Partitions were assigned"), 30, "it has half of them")
+    wait_until(lambda: fetched() < (partitions - 1) * prefetch, 30, "theirs are empty")
+    (f.dir / "out.jsonl.go").touch()
+    f.wait_for(count)
+    f.wait_committed()
+
+
 def test_compacted_topic(kafka: Client, function: Callable[..., Function]) -> None:
     """Offsets that are gone stop no position, and what is left comes once, in order."""
     topic = kafka.create_topic(1, cleanup_policy="compact", segment_ms=50, max_compaction_lag_ms=1,

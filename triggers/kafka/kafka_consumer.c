@@ -51,10 +51,13 @@ void kafka_queue_open(struct kafka_partition *p)
 {
     static const uint64_t one = 1;
 
+    kafka_queue_close(p); /* that of an earlier assignment */
     p->full = p->brimming = false;
+    p->mean_bytes = 0; /* nothing brims before something was taken: else there is no place to seek */
     p->queue = rd_kafka_queue_get_partition(p->kt->rk, p->topic, p->number);
     ST_ASSERT(p->queue != NULL); /* makes what it does not know */
     rd_kafka_queue_forward(p->queue, NULL);
+    kafka_queue_empty(p);
     rd_kafka_queue_io_event_enable(p->queue, p->kt->fd, &one, sizeof one);
 }
 
@@ -65,6 +68,12 @@ void kafka_queue_close(struct kafka_partition *p)
     rd_kafka_queue_io_event_enable(p->queue, -1, NULL, 0);
     rd_kafka_queue_destroy(p->queue);
     p->queue = NULL;
+}
+
+void kafka_queue_empty(struct kafka_partition *p)
+{
+    if (p->queue != NULL)
+        rd_kafka_queue_poll_callback(p->queue, 0);
 }
 
 /* Others on this loop want their turn. */
@@ -130,7 +139,7 @@ static void serve_partitions(struct kafka_trigger *kt)
         return;
     kt->over = false;
     do {
-        if (p->queue != NULL && !p->full)
+        if (p->assigned && !p->full)
             serve(p);
         p = after(p);
         kt->sated = kafka_is_sated(kt);
@@ -170,8 +179,10 @@ static void on_tick(struct st_timer *t)
 
     st_loop_timer_arm(kt->loop, &kt->tick, TICK_NS);
     LIST_FOREACH (p, &kt->partitions, link) {
-        if (!p->assigned)
+        if (!p->assigned) {
+            kafka_queue_empty(p);
             continue;
+        }
         kafka_window_moved(p); /* its bytes shrink, too, behind a message that does not end */
         kafka_publish(p);
     }

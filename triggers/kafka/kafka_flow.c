@@ -449,5 +449,4 @@ void kafka_partition_drop(struct kafka_partition *p)
     if (p->stopped > 0)
         kafka_trouble(p->kt, KAFKA_TROUBLE_STOPPED, "");
     p->stopped = 0;
-    kafka_queue_close(p);
 }

@@ -125,8 +125,8 @@ static void begin_partition(struct kafka_trigger *kt, rd_kafka_topic_partition_t
     st_done_set_free(&p->before);
     if (tp->err == RD_KAFKA_RESP_ERR_NO_ERROR && tp->offset >= 0)
         st_done_set_read(&p->before, (uint64_t)tp->offset, text);
-    p->assigned = true;
     kafka_queue_open(p);
+    p->assigned = true;
     p->sent_ends = p->wm.ends;
 }
 

@@ -82,7 +82,7 @@ struct kafka_partition {
     bool full;               /* its window is: its queue is left alone */
     bool brimming;           /* its queue had about as much as librdkafka fetches ahead */
     uint32_t mean_bytes;     /* of a message, about */
-    rd_kafka_queue_t *queue; /* while it is assigned; else NULL */
+    rd_kafka_queue_t *queue; /* NULL until it is assigned, and for a closed consumer */
     struct st_watermark wm;
     struct st_done_set before; /* done in an earlier assignment, beyond its position */
     struct st_lane_shard *lanes;
@@ -230,8 +230,10 @@ void kafka_poll(struct kafka_trigger *kt);
 void kafka_window_moved(struct kafka_partition *p);
 /* A message was taken from its queue: false, it was the last one in this turn. */
 bool kafka_queue_goes_on(struct kafka_partition *p);
-/* Before and after its assignment; closing again is allowed. */
+/* Before its assignment, and before the consumer's end; closing again is allowed. */
 void kafka_queue_open(struct kafka_partition *p);
+/* Throws away what was fetched before its assignment or is after that: librdkafka keeps it. */
+void kafka_queue_empty(struct kafka_partition *p);
 void kafka_queue_close(struct kafka_partition *p);
 /* Sends what the watermarks have gained; false: there is nothing to send, or it is under way. */
 bool kafka_commit(struct kafka_trigger *kt);
