@@ -53,7 +53,7 @@ void kafka_queue_open(struct kafka_partition *p)
 
     kafka_queue_close(p); /* that of an earlier assignment */
     p->full = p->brimming = false;
-    p->mean_bytes = 0; /* nothing brims before something was taken: else there is no place to seek */
+    p->mean_bytes = 0; /* nothing brims before something was taken: whereto would it be sought? */
     p->queue = rd_kafka_queue_get_partition(p->kt->rk, p->topic, p->number);
     ST_ASSERT(p->queue != NULL); /* makes what it does not know */
     rd_kafka_queue_forward(p->queue, NULL);
