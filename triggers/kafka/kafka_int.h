@@ -112,6 +112,7 @@ struct kafka_record {
     bool acknowledged;              /* its handler said so before it had ended */
     bool is_held;                   /* its emits are under way */
     bool wants_ack;                 /* an explicit one, once they are not */
+    bool unread;                    /* nobody has asked for its headers yet */
     TAILQ_ENTRY(kafka_record) held; /* in held of the trigger, waiting or dying of the partition */
     struct st_keep keep;            /* its emits; in use beyond is_held when they are given up */
     struct kafka_failure *failure;  /* of the last attempt, or NULL */
@@ -119,8 +120,10 @@ struct kafka_record {
     int64_t timestamp_ms; /* -1: none */
     uint64_t taken_ns;
     struct st_slice key, value;
-    const rd_kafka_message_t *unread; /* whose headers nobody has asked for yet, or NULL */
-    struct st_header *headers; /* in bytes, or in the trigger's scratch while borrowed; or NULL */
+    union {
+        const rd_kafka_message_t *message; /* while it is unread */
+        struct st_header *headers;         /* in bytes, or while borrowed the trigger's scratch */
+    };
     uint32_t header_count;
 };
 

@@ -28,13 +28,14 @@ static void make_room(struct kafka_trigger *kt, size_t count)
 static void read_headers(struct kafka_record *r)
 {
     struct kafka_trigger *kt = r->partition->kt;
-    const rd_kafka_message_t *m = r->unread;
+    const rd_kafka_message_t *m = r->message;
     rd_kafka_headers_t *headers;
     size_t count, bytes = 0;
 
-    if (m == NULL)
+    if (!r->unread)
         return;
-    r->unread = NULL;
+    r->unread = false;
+    r->headers = kt->scratch; /* of none as yet */
     if (rd_kafka_message_headers(m, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR)
         return;
     count = rd_kafka_header_cnt(headers);
@@ -80,7 +81,8 @@ struct kafka_record *kafka_record_new(struct kafka_partition *p, const rd_kafka_
     r->attempt = 1;
     r->refs = 1;
     r->lane.bytes = (uint32_t)(m->len + m->key_len);
-    r->unread = m;
+    r->message = m;
+    r->unread = true;
     return r;
 }
 
@@ -159,10 +161,9 @@ struct kafka_event *kafka_event_new(struct kafka_record *r)
     r->refs++;
     ev->body = r->value;
     ev->key = r->key;
-    if (r->unread == NULL)
+    if (!r->unread)
         describe_headers(ev, r);
-    ev->flags = (r->bytes == NULL ? ST_EVENT_BORROWS : 0u) |
-                (r->unread != NULL ? ST_EVENT_UNREAD : 0u) |
+    ev->flags = (r->bytes == NULL ? ST_EVENT_BORROWS : 0u) | (r->unread ? ST_EVENT_UNREAD : 0u) |
                 (r->tombstone ? ST_EVENT_TOMBSTONE : 0u) | ST_EVENT_PATIENT;
     /* None is read back from where it was just written: that would wait for the stores. */
     ev->target = topic;
