@@ -339,17 +339,44 @@ def handler(context, event):
     f.wait_committed()
 
 
-@pytest.mark.parametrize(("count", "length"), [(4000, 1024), (60, 65536)])
+@pytest.mark.parametrize(("count", "length"), [(size(200000), 20), (4000, 1024), (60, 65536)])
 def test_small_prefetch(kafka: Client, function: Callable[..., Function], count: int,
                         length: int) -> None:
     """A handler that empties librdkafka's queue is not kept waiting: a full one is looked at again
     only after a second, which would take a minute here."""
     topic = kafka.create_topic(1)
-    kafka.produce(topic, [(f"k{i % 50}", b"x" * length) for i in range(count)])
+    kafka.produce(topic, [(None if length < 1024 else f"k{i % 50}", b"x" * length) for i in range(count)],
+                  batch_num_messages=100)
     f = function(topic, RECORDER + 'def handler(context, event):\n    os.write(FD, b"{}\\n")\n',
-                 workers=1, attributes={"prefetch": "64Ki"})
+                 workers=1, attributes={"prefetch": "16Ki", "fetchDefault": 8192})
     f.start()
     wait_until(lambda: len(f.out.read_text().splitlines()) >= count, 30, "all came through")
+    f.wait_committed()
+
+
+def test_prefetched_tombstones_are_bounded(
+        kafka: Client, function: Callable[..., Function]) -> None:
+    """Messages without a value take memory too, and librdkafka counts nothing for them."""
+    count, most = 60000, (64 << 10) // 32
+    topic = kafka.create_topic(1)
+    kafka.produce(topic, [(f"k{i % 50}", None) for i in range(count)], batch_num_messages=100)
+    code = RECORDER + """
+def handler(context, event):
+    while not os.path.exists(os.environ["OUT"] + ".go"):
+        time.sleep(0.02)
+    os.write(FD, b"{}\\n")
+"""
+    f = function(topic, code, workers=1, attributes={
+        "prefetch": "64Ki", "fetchDefault": 65536, "statisticsInterval": "200ms"})
+    s = f.start()
+
+    def fetched() -> float:
+        return sum(s.metrics().find("stator_kafka_prefetched_messages").values())
+    wait_until(lambda: fetched() >= most, 30, "the queue is full")
+    time.sleep(1)
+    assert fetched() < count / 3
+    (f.dir / "out.jsonl.go").touch()
+    wait_until(lambda: len(f.out.read_text().splitlines()) >= count, 60, "all came through")
     f.wait_committed()
 
 

@@ -62,10 +62,11 @@ static void take(struct kafka_partition *p, const rd_kafka_message_t *m)
 {
     struct kafka_trigger *kt = p->kt;
     struct kafka_record *r = kafka_record_new(p, m);
+    uint32_t bytes = m->len > KAFKA_BYTES_LEAST ? (uint32_t)m->len : KAFKA_BYTES_LEAST;
 
     r->seq = st_watermark_take(&p->wm, r->offset);
     r->taken_ns = st_loop_now(kt->loop);
-    p->mean_bytes = p->mean_bytes / 4 * 3 + r->lane.bytes / 4;
+    p->mean_bytes = p->mean_bytes - p->mean_bytes / 4 + bytes / 4;
     if (st_unlikely(st_done_set_has(&p->before, r->offset))) {
         pass_over(r);
         return;

@@ -29,6 +29,9 @@ enum kafka_allocation { KAFKA_POOL, KAFKA_STATIC };
 /* Headers of a message that its event has; text in kafka_record.c. */
 enum { KAFKA_HEADERS_MOST = 1024 };
 
+/* Of each message that librdkafka fetches ahead: it takes memory though its value has no bytes. */
+enum { KAFKA_BYTES_LEAST = 32 };
+
 /* `attributes` of the trigger. */
 struct kafka_attributes {
     struct st_kafka_client_options client;
@@ -81,7 +84,7 @@ struct kafka_partition {
     bool assigned;           /* messages are taken, offsets are committed */
     bool full;               /* its window is: its queue is left alone */
     bool brimming;           /* its queue had about as much as librdkafka fetches ahead */
-    uint32_t mean_bytes;     /* of a message, about */
+    uint32_t mean_bytes;     /* of a message in its queue, about; 0: none was taken yet */
     rd_kafka_queue_t *queue; /* NULL until it is assigned, and for a closed consumer */
     struct st_watermark wm;
     struct st_done_set before; /* done in an earlier assignment, beyond its position */

@@ -10,6 +10,7 @@ static const char *const offsets[] = {"earliest", "latest", NULL};
 static const char *const balances[] = {"range", "roundrobin", "sticky", "cooperative-sticky", NULL};
 static const char *const allocations[] = {"pool", "static", NULL};
 enum { KAFKA_STICKY = 2, KAFKA_COOPERATIVE = 3 };
+enum { MESSAGES_MOST = 10000000 };       /* that queued.min.messages can be */
 enum { COOPERATIVE_SINCE = 0x020a00ff }; /* earlier ones loop or forget partitions */
 
 #define AT(member) offsetof(struct kafka_attributes, member)
@@ -245,6 +246,7 @@ static int set_group(rd_kafka_conf_t *conf, const struct kafka_attributes *a, co
 static int set_fetch(rd_kafka_conf_t *conf, const struct kafka_attributes *a, struct st_error *err)
 {
     int64_t most = a->fetch_max;
+    uint64_t ahead = a->prefetch_bytes / KAFKA_BYTES_LEAST; /* messages */
 
     if (st_kafka_conf_set(conf, err, "enable.auto.commit", "false") != ST_OK ||
         st_kafka_conf_set(conf, err, "enable.auto.offset.store", "false") != ST_OK ||
@@ -262,8 +264,9 @@ static int set_fetch(rd_kafka_conf_t *conf, const struct kafka_attributes *a, st
             ST_OK ||
         (most > 0 && st_kafka_conf_set(conf, err, "fetch.max.bytes", NUMBER(most)) != ST_OK))
         return ST_ERR_INVALID;
-    /* Bytes alone are the bound; see wake_up() in kafka_consumer.c. */
-    if (st_kafka_conf_set(conf, err, "queued.min.messages", "10000000") != ST_OK)
+    /* Whichever is reached first; bytes are those of values. See serve() in kafka_consumer.c. */
+    if (st_kafka_conf_set(conf, err, "queued.min.messages",
+                          NUMBER(ahead < MESSAGES_MOST ? ahead : MESSAGES_MOST)) != ST_OK)
         return ST_ERR_INVALID;
     return st_kafka_conf_set(conf, err, "queued.max.messages.kbytes",
                              NUMBER(a->prefetch_bytes / 1024));
