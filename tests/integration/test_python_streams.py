@@ -6,6 +6,7 @@ import os
 import random
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,27 @@ def test_streamed_reply(streaming):
         assert answer.status == 500 and b"before the first" in answer.body
         answer = c.ask("GET", "/?n=40&size=100000" + s.more)
         assert answer.body == b"".join(b"%d:" % i + b"p" * 100000 for i in range(40))
+
+
+def test_pieces_larger_than_what_may_be_under_way(streaming):
+    """Each piece leaves in parts, as many bytes as there is room for."""
+    s = streaming
+    answer = s.get("/?n=3&size=3000000" + s.more)
+    assert answer.body == b"".join(b"%d:" % i + b"p" * 3000000 for i in range(3))
+
+
+@pytest.mark.parametrize("kind", ["plain", "async"])
+def test_more_under_way_than_a_ring_holds(python, kind):
+    """The worker waits for room, and overlooks no other word of the processor meanwhile."""
+    s = python(HANDLERS[kind], workers=1, own={"ringBytes": "64Ki"},
+               trigger={"maxConcurrency": 4 if kind == "async" else 1})
+    path = "/?n=3&size=1000000" + ("&async=1" if kind == "async" else "")
+    wanted = b"".join(b"%d:" % i + b"p" * 1000000 for i in range(3))
+    for _ in range(COUNT):
+        assert s.get(path).body == wanted
+    with ThreadPoolExecutor(4) as clients:
+        for answer in clients.map(lambda _: s.get(path), range(COUNT)):
+            assert answer.body == wanted
 
 
 def test_pieces_come_when_they_are_made(streaming):

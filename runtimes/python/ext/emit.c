@@ -123,7 +123,7 @@ static int write_emit(uint64_t seq, uint8_t flags, const struct part *parts)
         }
         at += parts[i].len;
     }
-    py_link_commit(link, record->size, py_worker.now_ns != 0 ? py_worker.now_ns : py_clock_ns());
+    py_link_commit(link, record->size, py_worker.now_ns);
     py_announce_emit();
     return 0;
 }

@@ -299,7 +299,7 @@ void py_link_commit(struct py_link *link, size_t size, uint64_t now_ns)
     link->tail += size;
     __atomic_store_n(&link->up->tail, link->tail, __ATOMIC_RELEASE);
     if (link->silent_ns == 0) {
-        link->silent_ns = now_ns;
+        link->silent_ns = now_ns != 0 ? now_ns : py_clock_ns();
     }
 }
 

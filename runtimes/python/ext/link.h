@@ -52,7 +52,7 @@ void py_link_release(struct py_link *link, bool lazy);
 char *py_link_reserve(struct py_link *link, size_t size);
 size_t py_link_max_record(const struct py_link *link);
 
-/* The record is there. `now_ns`: when it was made, for py_link_is_late. */
+/* The record is there. `now_ns`: when it was made, for py_link_is_late; 0: now. */
 void py_link_commit(struct py_link *link, size_t size, uint64_t now_ns);
 
 /* Records have waited long enough to be announced. */
