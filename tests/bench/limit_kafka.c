@@ -3,13 +3,18 @@
  *
  * Measured, from FIRST to LAST of COUNT messages; each prints "begin" and "end" there and at last
  * one JSON object:
- *   consume   all partitions from their beginning, by callbacks from one queue: no group, no
- * commits group     the usual loop of consumer_poll() in a group that commits every 50 ms produce
- * an idempotent producer of messages of SIZE bytes, with the settings of our output copy consume,
- * and each message to a second topic by that producer, on one thread Not measured: fill creates
- * TOPIC with COUNT messages; message i has key i % KEYS, which names the partition create creates
- * TOPIC committed the sum of the group's committed offsets, a line each 20 ms for ever ends the sum
- * of the topic's end offsets, one line
+ *
+ * - consume: all partitions from their beginning, by callbacks from one queue; no group, no commits
+ * - group: the usual loop of consumer_poll() in a group that commits every 50 ms
+ * - produce: an idempotent producer of messages of SIZE bytes, with the settings of our output
+ * - copy: consume, and each message to a second topic by that producer, on one thread
+ *
+ * Not measured:
+ *
+ * - fill: creates TOPIC with COUNT messages; message i has key i % KEYS, which names the partition
+ * - create: creates TOPIC
+ * - committed: the sum of the group's committed offsets, a line each 20 ms for ever
+ * - ends: the sum of the topic's end offsets, one line
  */
 #include <librdkafka/rdkafka.h>
 #include <stdarg.h>
