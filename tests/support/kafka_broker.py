@@ -142,6 +142,7 @@ class Broker:
             "group.min.session.timeout.ms": 1000,
             "message.max.bytes": 16 << 20,
             "log.cleaner.enable": "false",
+            "log.retention.ms": -1,  # tests send messages of long ago, too
             "num.network.threads": 1,
             "num.io.threads": 2,
         }

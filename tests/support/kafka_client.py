@@ -36,12 +36,15 @@ class Client:
         wanted = NewTopic(name, partitions, replicas,
                           config={k.replace("_", "."): str(v) for k, v in config.items()})
         self._ask(lambda: self.admin.create_topics([wanted]), KafkaError.TOPIC_ALREADY_EXISTS)
-        # A broker knows of it a moment later than the controller.
-        end = time.monotonic() + patience(REQUEST_SECONDS)
-        while self.partitions(name) != partitions:
-            assert time.monotonic() < end, f"no topic {name}"
-            time.sleep(0.02)
+        self._wait_partitions(name, partitions)
         return name
+
+    def _wait_partitions(self, topic: str, count: int) -> None:
+        """A broker knows of them a moment later than the controller."""
+        end = time.monotonic() + patience(REQUEST_SECONDS)
+        while self.partitions(topic) != count:
+            assert time.monotonic() < end, f"{topic} has not {count} partitions"
+            time.sleep(0.02)
 
     def partitions(self, topic: str) -> int:
         """How many partitions with a leader there are, 0 for none."""
@@ -63,6 +66,7 @@ class Client:
     def add_partitions(self, topic: str, total: int) -> None:
         self._ask(lambda: self.admin.create_partitions([NewPartitions(topic, total)]),
                   KafkaError.INVALID_PARTITIONS)
+        self._wait_partitions(topic, total)
 
     def delete_topic(self, topic: str) -> None:
         self._ask(lambda: self.admin.delete_topics([topic]), KafkaError.UNKNOWN_TOPIC_OR_PART)
